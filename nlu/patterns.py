@@ -1,0 +1,130 @@
+"""Curated risk patterns: data files (``nlu/patterns/*.yml``), one per language or script.
+
+A pattern is an RE2 expression over normalised text (see ``normalise``): lower case, no accents, straight
+quotes. RE2 matches in linear time whatever the pattern and the text, so no message can stall the screen.
+Write patterns as the language is written, with accents: they are normalised in the same way when loaded.
+
+Each entry::
+
+    - indicator: document_retention
+      any: ["garde (mon|mes|nos) (passeport|papiers)"]   # alternatives
+      not: ["(film|serie)"]                              # optional: a match of these nearby cancels
+      matches: ["mon patron garde mon passeport"]        # must match (tests run these)
+      passes: ["je dois renouveler mon passeport"]       # must not match
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import re2
+import yaml
+
+from nlu.indicators import SEVERITY_OF
+from nlu.normalise import Normalised, fold, normalise
+
+PATTERN_DIR = Path(__file__).parent / "patterns"
+_NEAR = 60  # characters on either side in which a `not` expression cancels a match
+
+
+class PatternError(ValueError):
+    """A pattern file that cannot be used; the message names the file and the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One compiled entry of a pattern file."""
+
+    language: str
+    indicator: str
+    expression: Any  # a compiled RE2
+    cancels: Any | None
+    matches: tuple[str, ...]
+    passes: tuple[str, ...]
+
+    def find(self, text: Normalised) -> tuple[int, int] | None:
+        """Original (start, end) of the first match that nothing cancels, or None."""
+        for found in self.expression.finditer(text.text):
+            around = text.text[max(0, found.start() - _NEAR) : found.end() + _NEAR]
+            if self.cancels is None or not self.cancels.search(around):
+                return text.span(*_trim(text.text, found.start(), found.end()))
+        return None
+
+
+def load(folder: Path = PATTERN_DIR) -> tuple[Pattern, ...]:
+    """Every pattern of every file in the folder.
+
+    Raises PatternError for an unknown indicator, a missing field or an expression that RE2 refuses.
+    """
+    return tuple(pattern for path in sorted(folder.glob("*.yml")) for pattern in load_file(path))
+
+
+def load_file(path: Path) -> Iterator[Pattern]:
+    """The patterns of one file, in order."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise PatternError(f"{path.name}: not valid YAML: {error}") from error
+    for number, entry in enumerate(document["patterns"], 1):
+        where = f"{path.name}, entry {number}"
+        if entry.get("indicator") not in SEVERITY_OF:
+            raise PatternError(f"{where}: unknown indicator {entry.get('indicator')!r}")
+        if not entry.get("any") or not entry.get("matches") or not entry.get("passes"):
+            raise PatternError(f"{where}: needs `any`, `matches` and `passes`")
+        yield Pattern(
+            language=document["language"],
+            indicator=entry["indicator"],
+            expression=_compile(entry["any"], where),
+            cancels=_compile(entry["not"], where) if entry.get("not") else None,
+            matches=tuple(entry["matches"]),
+            passes=tuple(entry["passes"]),
+        )
+
+
+def _compile(alternatives: list[str], where: str) -> Any:
+    for alternative in alternatives:
+        if any(escape in alternative for escape in (r"\W", r"\S", r"\D", r"\B")):
+            raise PatternError(f"{where}: upper-case escapes are lost in normalisation: {alternative!r}")
+    source = "|".join(f"(?:{_normalise_expression(alternative)})" for alternative in alternatives)
+    try:
+        return re2.compile(source)
+    except re2.error as error:
+        raise PatternError(f"{where}: {error}") from error
+
+
+def _normalise_expression(source: str) -> str:
+    # \\b in RE2 knows ASCII letters only; a word edge in any script is what an author means by it
+    edge = r"(?:^|$|[^\pL\pM\pN]|\b)"
+    return edge.join(fold(part) for part in source.split(r"\b"))
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without the spaces or punctuation that a word edge took in."""
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and text[end - 1] in " .,;:!?":
+        end -= 1
+    return start, end
+
+
+def check(path: Path) -> list[str]:
+    """Problems of one file: examples that should match and do not, or the other way round."""
+    problems = []
+    for pattern in load_file(path):
+        for text in pattern.matches:
+            if pattern.find(normalise(text)) is None:
+                problems.append(f"{pattern.indicator}: should match: {text}")
+        for text in pattern.passes:
+            if pattern.find(normalise(text)) is not None:
+                problems.append(f"{pattern.indicator}: should pass: {text}")
+    return problems
+
+
+if __name__ == "__main__":
+    trouble = [f"{name}: {problem}" for name in sys.argv[1:] for problem in check(Path(name))]
+    print("\n".join(trouble) or "all examples behave")  # noqa: T201
+    sys.exit(bool(trouble))
