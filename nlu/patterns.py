@@ -126,5 +126,5 @@ def check(path: Path) -> list[str]:
 
 if __name__ == "__main__":
     trouble = [f"{name}: {problem}" for name in sys.argv[1:] for problem in check(Path(name))]
-    print("\n".join(trouble) or "all examples behave")  # noqa: T201
+    print("\n".join(trouble) or "all examples behave")
     sys.exit(bool(trouble))

@@ -1,0 +1,239 @@
+"""Settings: from the environment and ``.env`` to frozen records, checked once at the start.
+
+Every problem is one sentence that says what to do; all of them are reported together.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from bot import vault
+
+PREFIX = "PASSERELLE_"
+ROOT = Path(__file__).resolve().parent.parent
+MODES = ("demo", "production")
+LANGUAGE_DETECTORS = ("cascade", "langdetect")
+
+# Every setting, with what it is for: `doctor` and the documentation's test read this table.
+KNOWN = {
+    "MODE": "demo (default) or production",
+    "DATABASE_URL": "postgresql://… ; empty: the embedded database in VAR_DIR",
+    "PUBLIC_URL": "how providers reach this gateway; part of what they sign",
+    "DATA_KEY": "seals words and addresses in the database; 32 random bytes in base64",
+    "HOST": "address to listen on",
+    "PORT": "port to listen on (8000)",
+    "VAR_DIR": "folder of the embedded database and the models (var)",
+    "DEFAULT_LANGUAGE": "language used while the person's is unknown (en)",
+    "LANGUAGE_DETECTOR": "cascade (default) or langdetect",
+    "ENGINE_URL": "the engine's address, or several with commas",
+    "ENGINE_TOKEN": "shared secret of gateway and engine",
+    "EXIT_URL": "harmless page that quick exit leads to",
+    "CHAT_ORIGINS": "other origins whose pages may open the web chat, with commas",
+    "TWILIO_ACCOUNT_SID": "the Twilio account",
+    "TWILIO_AUTH_TOKEN": "signs Twilio's webhooks and our requests",
+    "TWILIO_FROM": "the SMS number people write to",
+    "TWILIO_API_URL": "replaces the scheme and host of Twilio's API",
+    "WHATSAPP_PHONE_NUMBER_ID": "WhatsApp number id, or several with commas",
+    "WHATSAPP_ACCESS_TOKEN": "lets us send on WhatsApp",
+    "WHATSAPP_APP_SECRET": "signs WhatsApp's webhooks",
+    "WHATSAPP_VERIFY_TOKEN": "answers Meta's verification request",
+    "WHATSAPP_API_URL": "replaces the scheme and host of the Graph API",
+    "TELEGRAM_BOT_TOKEN": "the Telegram bot",
+    "TELEGRAM_SECRET_TOKEN": "proves that an update comes from Telegram",
+    "TELEGRAM_API_URL": "replaces the scheme and host of Telegram's API",
+}
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used. ``problems``: one clear sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class TwilioSettings:
+    account_sid: str
+    auth_token: str
+    sender: str
+    api_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of a gateway's settings; secrets are kept out of ``repr``-able logs by the log redaction."""
+
+    mode: str
+    database_url: str  # empty: embedded
+    public_url: str
+    data_key: str
+    host: str
+    port: int
+    var_dir: Path
+    default_language: str
+    language_detector: str
+    engine_urls: tuple[str, ...]
+    engine_token: str
+    exit_url: str
+    chat_origins: tuple[str, ...]
+    twilio: TwilioSettings | None
+    generated: tuple[str, ...]  # secrets made up for the demonstration
+
+    @property
+    def demo(self) -> bool:
+        return self.mode == "demo"
+
+    @property
+    def models(self) -> Path:
+        return self.var_dir / "models"
+
+
+def read_environment(env_file: Path = ROOT / ".env") -> dict[str, str]:
+    """The settings as given, prefix removed: ``.env`` first, the environment over it."""
+    found = {**dotenv_values(env_file), **os.environ}
+    return {name[len(PREFIX) :]: value for name, value in found.items() if name.startswith(PREFIX) and value}
+
+
+def load(given: Mapping[str, str] | None = None) -> Settings:
+    """Checked settings. Demonstration secrets that are missing are made up and kept in VAR_DIR.
+
+    Raises SettingsError with every problem found.
+    """
+    given = read_environment() if given is None else given
+    problems = _check(given)
+    if problems:
+        raise SettingsError(problems)
+    mode = given.get("MODE", "demo")
+    port = int(given.get("PORT", "8000"))
+    var_dir = Path(given.get("VAR_DIR", str(ROOT / "var"))).absolute()
+    _make_folder(var_dir)
+    generated: list[str] = []
+
+    def secret(name: str, make: str) -> str:
+        if name in given:
+            return given[name]
+        generated.append(name)
+        return _kept_secret(var_dir, name, make)
+
+    demo = mode == "demo"
+    twilio = None
+    if demo or "TWILIO_AUTH_TOKEN" in given:
+        twilio = TwilioSettings(
+            account_sid=secret("TWILIO_ACCOUNT_SID", "AC" + secrets.token_hex(16)),
+            auth_token=secret("TWILIO_AUTH_TOKEN", secrets.token_hex(16)),
+            sender=given.get("TWILIO_FROM", "+15005550006"),  # Twilio's own magic test number
+            api_url=given.get("TWILIO_API_URL", f"http://127.0.0.1:{port}" if demo else "https://api.twilio.com"),
+        )
+    return Settings(
+        mode=mode,
+        database_url=given.get("DATABASE_URL", ""),
+        public_url=given.get("PUBLIC_URL", f"http://127.0.0.1:{port}").rstrip("/"),
+        data_key=secret("DATA_KEY", vault.new_key()),
+        host=given.get("HOST", "127.0.0.1" if demo else "0.0.0.0"),  # noqa: S104 - production listens behind a proxy
+        port=port,
+        var_dir=var_dir,
+        default_language=given.get("DEFAULT_LANGUAGE", "en"),
+        language_detector=given.get("LANGUAGE_DETECTOR", "cascade"),
+        engine_urls=tuple(_list(given.get("ENGINE_URL", f"http://127.0.0.1:{port + 5}"))),
+        engine_token=secret("ENGINE_TOKEN", secrets.token_urlsafe(24)),
+        exit_url=given.get("EXIT_URL", "https://www.google.ca/search?q=weather"),
+        chat_origins=tuple(_list(given.get("CHAT_ORIGINS", ""))),
+        twilio=twilio,
+        generated=tuple(name for name in generated if name != "ENGINE_TOKEN"),
+    )
+
+
+def unknown(given: Mapping[str, str]) -> list[str]:
+    """Names that start like ours and are none: most often a typing error, which `doctor` points out."""
+    return [PREFIX + name for name in given if name not in KNOWN and not name.startswith("ENGINE_DATABASE")]
+
+
+def _list(value: str) -> list[str]:
+    return [item.strip().rstrip("/") for item in value.split(",") if item.strip()]
+
+
+def _check(given: Mapping[str, str]) -> list[str]:
+    problems = []
+    mode = given.get("MODE", "demo")
+    if mode not in MODES:
+        problems.append(f"{PREFIX}MODE is {mode!r}: set it to demo or production.")
+    if given.get("LANGUAGE_DETECTOR", "cascade") not in LANGUAGE_DETECTORS:
+        problems.append(f"{PREFIX}LANGUAGE_DETECTOR must be one of: {', '.join(LANGUAGE_DETECTORS)}.")
+    port = given.get("PORT", "8000")
+    if not port.isdigit() or not 1 <= int(port) <= 65530:
+        problems.append(f"{PREFIX}PORT is {port!r}: set it to a number from 1 to 65530.")
+    problems += [f"{PREFIX}{name}: {trouble}" for name in _URLS if (trouble := _check_url(name, given.get(name, "")))]
+    if "DATA_KEY" in given:
+        try:
+            vault.Vault.from_key(given["DATA_KEY"])
+        except vault.VaultError as error:
+            problems.append(f"{PREFIX}DATA_KEY: {error}")
+    return problems + (_check_production(given) if mode == "production" else [])
+
+
+_URLS = ("DATABASE_URL", "PUBLIC_URL", "ENGINE_URL", "TWILIO_API_URL", "WHATSAPP_API_URL", "TELEGRAM_API_URL")
+
+
+def _check_url(name: str, value: str) -> str:
+    wanted = ("postgresql", "postgres") if name == "DATABASE_URL" else ("http", "https")
+    for item in value.split(",") if value else ():
+        try:
+            parts = urlsplit(item.strip())
+        except ValueError as error:
+            return f"not a URL ({error}); write it like {wanted[0]}://host/…"
+        if parts.scheme.split("+")[0] not in wanted or not (parts.netloc or parts.query):
+            return f"not a URL; write it like {wanted[0]}://host/…"
+    return ""
+
+
+def _check_production(given: Mapping[str, str]) -> list[str]:
+    problems = [
+        f"{PREFIX}{name} must be set in production: {KNOWN[name]}."
+        for name in ("DATA_KEY", "PUBLIC_URL", "DATABASE_URL", "ENGINE_TOKEN")
+        if name not in given
+    ]
+    if given.get("PUBLIC_URL", "https").startswith("http://"):
+        problems.append(f"{PREFIX}PUBLIC_URL must start with https:// in production.")
+    if "TWILIO_AUTH_TOKEN" in given:
+        problems += [
+            f"{PREFIX}{name} must be set in production: {KNOWN[name]}."
+            for name in ("TWILIO_ACCOUNT_SID", "TWILIO_FROM")
+            if name not in given
+        ]
+    api_url = given.get("TWILIO_API_URL", "")
+    if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
+        problems.append(f"{PREFIX}TWILIO_API_URL points to a stand-in: remove it in production.")
+    return problems
+
+
+def _make_folder(var_dir: Path) -> None:
+    try:
+        var_dir.mkdir(parents=True, exist_ok=True)
+        probe = var_dir / f".writable-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            [f"The folder {var_dir} cannot be written ({error.strerror}): change its owner, or {PREFIX}VAR_DIR."]
+        ) from error
+
+
+def _kept_secret(var_dir: Path, name: str, value: str) -> str:
+    """A made-up secret of the demonstration, the same at every start; readable by its owner only."""
+    path = var_dir / "secrets" / name.lower()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(value)
+    return value

@@ -1,0 +1,155 @@
+"""What a channel is: the seam between a provider's protocol and the rest.
+
+``verify`` and ``parse`` are pure, ``send`` is the only step that reaches outside. Errors of sending are values
+that say whether trying again is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A webhook as it came: what signatures are made of."""
+
+    url: str  # public URL with path and query, as the provider signed it
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A reply offered as a chip, a button or a numbered line."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An attachment kept as a reference; nothing is fetched before an advocate opens it."""
+
+    url: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One message of a person."""
+
+    provider_id: str
+    address: str
+    kind: str  # one of the design's message kinds
+    text: str = ""
+    choice: str = ""  # id of a chip or button
+    media: tuple[Media, ...] = ()
+    region: str | None = None  # province code, when the provider says so
+    client_id: str = ""  # web chat: the page's own id, given back in the acknowledgement
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a part of ours has come; not a message."""
+
+    provider_id: str
+    state: str  # sent | delivered | read | failed
+    delivery: str = ""  # our own id, where the provider echoes it
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item that is kept aside instead of losing its neighbours."""
+
+    reason: str
+    body: bytes
+
+
+Item = Inbound | Status | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one call to the provider carries."""
+
+    text: str
+    choices: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    text: int  # characters of one part
+    choices: int  # chips or buttons the channel can show; 0: written into the text
+
+
+class SendError(Exception):
+    """A part that was not sent.
+
+    SendError
+    ├── NotSent        certainly not sent: try again after ``retry_after``
+    ├── Ambiguous      perhaps sent: never tried again blindly
+    └── Refused        will never be sent; ``stops`` when the whole conversation is closed to us
+    """
+
+    def __init__(self, code: str, *, retry_after: float | None = None, stops: bool = False) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retry_after = retry_after  # seconds
+        self.stops = stops
+
+
+class NotSent(SendError):
+    """Certainly unsent: connection refused, throttled, or the provider's own failure."""
+
+
+class Ambiguous(SendError):
+    """The request may have arrived: a time-out after it was written."""
+
+
+class Refused(SendError):
+    """Final: opted out, blocked, invalid number."""
+
+
+class Channel(Protocol):
+    """One provider's protocol."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def verify(self, request: RawRequest) -> bool:
+        """Whether the signature is right; constant time, before anything is parsed."""
+
+    def parse(self, request: RawRequest) -> list[Item]:
+        """The items of one verified request; a bad item is Unreadable, never an exception."""
+
+    def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
+        """One rendered text as the parts this channel sends."""
+
+    async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
+        """Hands one part to the provider. Raises a SendError."""
+
+    async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
+        """After a crash: the part among what the provider has taken since then (Unix seconds), or None.
+
+        Raises SendError when the provider cannot tell.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorClass:
+    """One row of a channel's error table."""
+
+    code: str
+    action: str  # retry | back_off | final | stop
+    note: str = field(default="")

