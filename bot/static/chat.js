@@ -118,8 +118,16 @@ function numbered(made, seq) {
   place(made);
 }
 
-const nearEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 160;
 const toEnd = () => scrollTo(0, document.documentElement.scrollHeight);
+
+/* Whoever reads the newest stays with it, whatever grows: a message, choices, the keyboard, "not sent".
+   Whoever has scrolled up is left in peace. */
+function followEnd() {
+  let following = true;
+  addEventListener("scroll", () => { following = innerHeight + scrollY > document.documentElement.scrollHeight - 80; });
+  const sizes = new ResizeObserver(() => following && toEnd());
+  for (const part of [log, choices, document.querySelector("footer")]) sizes.observe(part);
+}
 
 function showMessage(message) {
   if (message.seq > after) after = message.seq;
@@ -127,11 +135,9 @@ function showMessage(message) {
   if (waiting) settle(message.client_id, message.seq);
   log.setAttribute("aria-busy", String(after < replayUntil));
   if (!bySeq.has(message.seq)) {
-    const follow = nearEnd();
     const made = bubble(message.from, message.text, message.language);
     stamp(made, message.time);
     numbered(made, message.seq);
-    if (follow) requestAnimationFrame(toEnd);
   }
   if (message.seq === after) showChoices(message);
   reportSeen();
@@ -337,7 +343,11 @@ async function ask(method, path, body, signal) {
 
 async function openHttp() {
   const stop = new AbortController();
-  const line = { close: () => stop.abort(), send: (frame) => post(frame, line, stop.signal) };
+  let before = Promise.resolve();  // one post after the other: requests side by side would lose the order
+  const line = {
+    close: () => stop.abort(),
+    send: (frame) => { before = before.then(() => post(frame, line, stop.signal)); },
+  };
   opening = line;
   try {
     const frame = await ask("POST", "/chat/session", hello(), stop.signal);
@@ -361,6 +371,7 @@ async function poll(line, signal) {
 }
 
 async function post(frame, line, signal) {
+  if (link !== line) return;
   try {
     if (frame.type === "language") await ask("POST", "/chat/session", hello(), signal);
     if (frame.type !== "message") return;
@@ -432,6 +443,7 @@ function submit(event) {
 
 function start() {
   watchShift();
+  followEnd();
   by("exit").addEventListener("click", leave);
   by("composer").addEventListener("submit", submit);
   by("language").addEventListener("change", (event) => changeLanguage(event.target.value));

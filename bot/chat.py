@@ -1,0 +1,304 @@
+"""The web chat's routes: the page, its socket, and plain HTTP where sockets are blocked.
+
+A reader listens first and reads then, in the order of the conversation's numbers: after a lost connection or a
+restart of the server the page gets what it missed, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json as jsonlib
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from sanic import Blueprint, HTTPResponse, Request, Websocket
+from sanic.exceptions import WebsocketClosed
+from sanic.response import html, json, text
+
+from bot import chat_session, inbox
+from bot.chat_session import Session
+from bot.services import Services
+from channels.channel import Inbound, RawRequest
+from translations.render import OWN_NAMES, direction, render
+
+HERE = Path(__file__).parent
+MAX_FRAME = 16_384
+RATE = (30, 10.0)  # messages, seconds
+PING = 20.0
+POLL = 25.0
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+chat = Blueprint("chat", url_prefix="/chat")
+chat.static("/static", str(HERE / "static"), name="chat_static")
+_pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
+
+
+def services_of(request: Request) -> Services:
+    found: Services = request.app.ctx.services
+    return found
+
+
+@chat.on_response
+async def harden(_request: Request, response: HTTPResponse) -> None:
+    response.headers.setdefault("Content-Security-Policy", CSP)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+@chat.get("", name="page")
+async def page(request: Request) -> HTTPResponse:
+    services = services_of(request)
+    language = _language(services, request.args.get("lang"), request.headers.get("accept-language", ""))
+    texts = chat_texts(services, language)
+    notice = (
+        render(services.catalog, "notice.draft", language, drafts=True).text if _drafted(services, language) else ""
+    )
+    body = _pages.get_template("chat.html").render(
+        language=language,
+        direction=direction(language),
+        languages=[{"tag": tag, "name": OWN_NAMES.get(tag, tag)} for tag in services.catalog.languages],
+        texts=texts,
+        texts_json=jsonlib.dumps(texts).replace("<", "\\u003c"),
+        notice=notice,
+        exit_url=services.settings.exit_url,
+    )
+    return html(body)
+
+
+def _language(services: Services, asked: str | None, accepted: str) -> str:
+    """The page's language: as asked, else as the browser says, else the default."""
+    known = services.catalog.languages
+    wanted = [asked or ""] + [item.split(";")[0].strip() for item in accepted.split(",")]
+    for tag in wanted:
+        folded = {"zh-tw": "zh-Hant", "zh-hk": "zh-Hant", "zh": "zh-Hans", "zh-cn": "zh-Hans", "fil": "tl"}.get(
+            tag.lower(), tag
+        )
+        for candidate in (folded, folded.split("-")[0]):
+            if candidate in known:
+                return candidate
+    return services.settings.default_language
+
+
+def chat_texts(services: Services, language: str) -> dict[str, str]:
+    """The page's own texts and the chips'."""
+    keys = [key for key in services.catalog.texts["en"] if key.startswith(("chat.", "choice."))]
+    drafts = services.settings.demo
+    return {key: render(services.catalog, key, language, drafts=drafts).text for key in keys}
+
+
+def _drafted(services: Services, language: str) -> bool:
+    return services.settings.demo and render(services.catalog, "welcome", language, drafts=True).drafted
+
+
+@chat.get("/texts/<tag:str>.json", name="texts")
+async def texts_of(request: Request, tag: str) -> HTTPResponse:
+    services = services_of(request)
+    if tag not in services.catalog.languages:
+        return json({"error": "There is no such language."}, status=404)
+    return json({"language": tag, "direction": direction(tag), "texts": chat_texts(services, tag)})
+
+
+# -- the socket
+
+
+@dataclass(slots=True)
+class Link:
+    """One open socket."""
+
+    services: Services
+    session: Session
+    socket: Websocket
+    sent: deque[float] = field(default_factory=deque)
+    after: int = 0
+
+    async def tell(self, **frame: object) -> None:
+        await self.socket.send(jsonlib.dumps(frame, ensure_ascii=True))
+
+
+@chat.websocket("/ws", name="socket")
+async def socket(request: Request, ws: Websocket) -> None:
+    services = services_of(request)
+    if not _origin_allowed(request, services):
+        await ws.close(4403, "origin")
+        return
+    with contextlib.suppress(WebsocketClosed, TimeoutError):
+        hello = _frame(await asyncio.wait_for(ws.recv(), 20))
+        session = await chat_session.open_session(services, hello)
+        link = Link(services, session, ws, after=_number(hello.get("after")))
+        await link.tell(type="welcome", token=session.token, seq=session.seq, language=session.language)
+        reader = asyncio.create_task(_push(link))
+        try:
+            await _receive(link)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+
+async def _receive(link: Link) -> None:
+    """What the page sends, until it closes."""
+    while True:
+        raw = await link.socket.recv()
+        if raw is None:
+            return
+        frame = _frame(raw)
+        kind = frame.get("type")
+        if kind == "message":
+            await link.tell(**await take_message(link.services, link.session, frame, link.sent))
+        elif kind == "language":
+            await chat_session.choose_language(link.services, link.session, str(frame.get("language")))
+        elif kind == "end":
+            await chat_session.end(link.services, link.session)
+            await link.tell(type="ended")
+            return
+
+
+async def take_message(
+    services: Services, session: Session, frame: dict[str, Any], sent: deque[float] | None = None
+) -> dict[str, object]:
+    """Stores a message, and only then acknowledges it; or says why not."""
+    client_id = frame.get("client_id")
+    if len(str(frame.get("text", ""))) > services.channels["web"].limits.text:
+        return {"type": "error", "key": "chat.too_long", "client_id": client_id}
+    if sent is not None and not _within_rate(sent):
+        return {"type": "error", "key": "chat.not_sent", "client_id": client_id}
+    raw = RawRequest("", {"token": session.token}, jsonlib.dumps(frame, ensure_ascii=True).encode("ascii"))
+    item = services.channels["web"].parse(raw)[0]
+    if not isinstance(item, Inbound):
+        return {"type": "error", "key": "chat.not_sent", "client_id": client_id}
+    async with services.database.begin() as conn:
+        stored = await inbox.store(conn, services.vault, "web", item)
+    seq = stored[1] if stored else await chat_session.seq_of(services, item.provider_id)
+    await chat_session.attach(services, session)
+    return {"type": "ack", "client_id": client_id, "seq": seq}
+
+
+def _within_rate(sent: deque[float]) -> bool:
+    now = time.monotonic()
+    while sent and now - sent[0] > RATE[1]:
+        sent.popleft()
+    if len(sent) >= RATE[0]:
+        return False
+    sent.append(now)
+    return True
+
+
+async def _push(link: Link) -> None:
+    """What the person is to read, as it comes."""
+    state: dict[str, object] = {}
+    with link.services.hub.subscribe() as events:
+        while True:
+            for message in await chat_session.messages_after(link.services, link.session, link.after):
+                await link.tell(type="message", **message)
+                link.after = max(link.after, int(str(message["seq"])))
+            current = await chat_session.state(link.services, link.session)
+            if current != state:
+                state = current
+                await link.tell(type="state", **state)
+            if not await _something_new(events, link.session, PING):
+                await link.tell(type="ping")
+
+
+async def _something_new(events: asyncio.Queue[dict[str, Any]], session: Session, seconds: float) -> bool:
+    """Waits for an event of this conversation; False when the time is over."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            event = await asyncio.wait_for(events.get(), left)
+        except TimeoutError:
+            return False
+        if event["kind"] in ("missed", "queue") or event.get("conversation") == str(session.conversation):
+            return True
+        if session.conversation is None and event["kind"] == "inbound":
+            return True
+    return False
+
+
+# -- plain HTTP
+
+
+@chat.post("/session", name="session")
+async def session(request: Request) -> HTTPResponse:
+    services = services_of(request)
+    if not _origin_allowed(request, services):
+        return json({"error": "This page may not open the chat."}, status=403)
+    hello = _frame(request.body)
+    opened = await chat_session.open_session(services, hello)
+    if hello.get("language") and hello.get("chosen"):
+        await chat_session.choose_language(services, opened, str(hello["language"]))
+    return json({"type": "welcome", "token": opened.token, "seq": opened.seq, "language": opened.language})
+
+
+@chat.post("/messages", name="post_message")
+async def post_message(request: Request) -> HTTPResponse:
+    services = services_of(request)
+    found = await chat_session.known(services, _bearer(request))
+    if found is None:
+        return json({"error": "The chat has ended. Open it again."}, status=401)
+    answer = await take_message(services, found, _frame(request.body))
+    return json(answer, status=200 if answer["type"] == "ack" else 400)
+
+
+@chat.get("/messages", name="get_messages")
+async def get_messages(request: Request) -> HTTPResponse:
+    services = services_of(request)
+    found = await chat_session.known(services, _bearer(request))
+    if found is None:
+        return json({"error": "The chat has ended. Open it again."}, status=401)
+    after = _number(request.args.get("after"))
+    deadline = time.monotonic() + POLL
+    with services.hub.subscribe() as events:
+        while True:
+            messages = await chat_session.messages_after(services, found, after)
+            left = deadline - time.monotonic()
+            if messages or left <= 0 or request.args.get("wait") == "0":
+                return json({"messages": messages, "state": await chat_session.state(services, found)})
+            await _something_new(events, found, left)
+
+
+@chat.post("/end", name="end")
+async def end(request: Request) -> HTTPResponse:
+    services = services_of(request)
+    token = _bearer(request) or request.body[:200].decode("ascii", "replace")
+    found = await chat_session.known(services, token)
+    if found is not None:
+        await chat_session.end(services, found)
+    return text("", status=204)
+
+
+def _bearer(request: Request) -> str:
+    return str(request.headers.get("authorization", "")).removeprefix("Bearer ").strip()
+
+
+def _frame(raw: str | bytes | None) -> dict[str, Any]:
+    """A JSON object, or an empty one: the page is told nothing of what a hostile client sends."""
+    if raw is None or len(raw) > MAX_FRAME:
+        return {}
+    try:
+        found = jsonlib.loads(raw)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> int:
+    try:
+        return max(0, min(2**31 - 1, int(str(value))))
+    except ValueError:
+        return 0
+
+
+def _origin_allowed(request: Request, services: Services) -> bool:
+    """Our own pages, and those the settings name; clients that are no browsers send no origin."""
+    origin = request.headers.get("origin")
+    if not origin or origin.rstrip("/") in (services.settings.public_url, *services.settings.chat_origins):
+        return True
+    return urlsplit(origin).netloc == request.headers.get("host")

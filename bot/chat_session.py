@@ -1,0 +1,174 @@
+"""One web chat: its token, its conversation, what its page has still to read."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import secrets
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from bot import inbox
+from bot.services import Services
+from bot.tables import conversations, messages
+from handoff import queue
+from translations.render import OWN_NAMES
+
+_FROM = {"person": "you", "assistant": "assistant", "advocate": "person", "service": "service"}
+_PAGE = 200  # messages read at once
+
+
+@dataclass(slots=True)
+class Session:
+    """``conversation`` is None until the first message is stored."""
+
+    token: str
+    conversation: uuid.UUID | None
+    seq: int
+    language: str | None
+    chosen: str | None = None  # a language chosen before there was a conversation
+
+
+def issue(services: Services) -> str:
+    """A new token: 128 random bits and our mark on them, so that it is known without being stored."""
+    half = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+    return f"{half}.{_mark(services, half)}"
+
+
+def _mark(services: Services, half: str) -> str:
+    return services.vault.lookup(half, context="web-token").hex()[:32]
+
+
+def genuine(services: Services, token: str) -> bool:
+    half, _, mark = token.partition(".")
+    return token.isascii() and len(half) == 22 and hmac.compare_digest(_mark(services, half), mark)
+
+
+async def open_session(services: Services, hello: dict[str, Any]) -> Session:
+    """The chat of a token of ours, or a new one: a client never chooses its own."""
+    token = hello.get("token")
+    found = await known(services, token) if isinstance(token, str) else None
+    if found is None:
+        found = Session(issue(services), None, 0, None)
+    language = hello.get("language")
+    if found.language is None and isinstance(language, str) and language in services.catalog.languages:
+        found.language = language
+    return found
+
+
+async def known(services: Services, token: str) -> Session | None:
+    """The session of a genuine token that was not ended."""
+    if not genuine(services, token):
+        return None
+    found = Session(token, None, 0, None)
+    await attach(services, found)
+    if found.conversation is None and await _ended(services, token):
+        return None
+    return found
+
+
+async def attach(services: Services, session: Session) -> None:
+    """Looks the conversation up, and applies what was chosen before it existed."""
+    if session.conversation is not None:
+        return
+    lookup = inbox.address_lookup(services.vault, "web", session.token)
+    async with services.database.begin() as conn:
+        row = (
+            await conn.execute(
+                sa.select(conversations.c.id, conversations.c.language, conversations.c.next_seq).where(
+                    conversations.c.channel == "web", conversations.c.address_lookup == lookup
+                )
+            )
+        ).one_or_none()
+        if row is None:
+            return
+        session.conversation, session.seq = row.id, row.next_seq - 1
+        session.language = row.language or session.language
+        if session.chosen:
+            await inbox.learn(conn, row.id, language=session.chosen, language_chosen=True)
+
+
+async def choose_language(services: Services, session: Session, language: str) -> None:
+    """The person's own choice: it outranks detection from now on."""
+    if language not in OWN_NAMES:
+        return
+    session.language = session.chosen = language
+    if session.conversation is not None:
+        async with services.database.begin() as conn:
+            await inbox.learn(conn, session.conversation, language=language, language_chosen=True)
+
+
+async def end(services: Services, session: Session) -> None:
+    """Quick exit: this token reads nothing any more; advocates keep the conversation."""
+    await attach(services, session)
+    if session.conversation is None:
+        return
+    gone = f"ended:{uuid.uuid4()}"
+    async with services.database.begin() as conn:
+        await inbox.learn(
+            conn,
+            session.conversation,
+            address_lookup=inbox.address_lookup(services.vault, "web", gone),
+            address_sealed=services.vault.seal(gone.encode(), context="address:web"),
+        )
+
+
+async def _ended(services: Services, token: str) -> bool:
+    """Whether messages came under this token although no conversation answers to it any more."""
+    async with services.database.connect() as conn:
+        found = await conn.scalar(
+            sa.select(messages.c.id)
+            .where(messages.c.channel == "web", messages.c.provider_id.startswith(f"{token[:22]}:", autoescape=True))
+            .limit(1)
+        )
+    return found is not None
+
+
+async def seq_of(services: Services, provider_id: str) -> int:
+    """The number of a message that was stored before."""
+    async with services.database.connect() as conn:
+        found = await conn.scalar(
+            sa.select(messages.c.seq).where(messages.c.channel == "web", messages.c.provider_id == provider_id)
+        )
+    return int(found or 0)
+
+
+async def messages_after(services: Services, session: Session, after: int) -> list[dict[str, object]]:
+    """Frames of the messages after a number, in order."""
+    await attach(services, session)
+    if session.conversation is None:
+        return []
+    async with services.database.connect() as conn:
+        rows = await conn.execute(
+            sa.select(messages)
+            .where(messages.c.conversation_id == session.conversation, messages.c.seq > after)
+            .order_by(messages.c.seq)
+            .limit(_PAGE)
+        )
+    return [_frame(services, row) for row in rows]
+
+
+def _frame(services: Services, row: Any) -> dict[str, object]:
+    words = inbox.open_words(services.vault, row.id, row.words)
+    return {
+        "seq": row.seq,
+        "from": _FROM[row.author],
+        "text": words.get("text", ""),
+        "choices": words.get("choices", []),
+        "time": row.created_at.isoformat(),
+        "client_id": words.get("client_id") or None,
+        "language": row.language,
+    }
+
+
+async def state(services: Services, session: Session) -> dict[str, object]:
+    """Whether a human is here, or one is awaited."""
+    if session.conversation is None:
+        return {"human": False, "waiting": False}
+    async with services.database.connect() as conn:
+        handoff = await queue.open_of(conn, session.conversation)
+    found = handoff.state if handoff else None
+    return {"human": found == "accepted", "waiting": found == "waiting"}

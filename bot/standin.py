@@ -1,0 +1,90 @@
+"""A stand-in for Twilio's API on loopback: demonstration only, so that the whole way works without an account.
+
+It speaks the little of the protocol that we use: create a message, list messages, report its status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import secrets
+import time
+from collections import deque
+from email.utils import formatdate
+from urllib.parse import urlencode
+
+import httpx
+from sanic import Blueprint, HTTPResponse, Request
+from sanic.response import json
+
+from bot.settings import TwilioSettings
+from channels.channel import RawRequest
+from channels.segments import segment
+from channels.sms import sign
+
+KEPT = 1000  # messages
+
+
+def make(twilio: TwilioSettings) -> Blueprint:
+    """The stand-in's routes for one account."""
+    standin = Blueprint("twilio_standin")
+    kept: deque[dict[str, object]] = deque(maxlen=KEPT)
+    path = "/2010-04-01/Accounts/<account:str>/Messages.json"
+
+    def refused(request: Request, account: str) -> HTTPResponse | None:
+        wanted = base64.b64encode(f"{twilio.account_sid}:{twilio.auth_token}".encode()).decode()
+        given = request.headers.get("authorization", "").removeprefix("Basic ")
+        if account == twilio.account_sid and hmac.compare_digest(wanted.encode(), given.encode()):
+            return None
+        return json({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
+
+    @standin.post(path, name="create")
+    async def create(request: Request, account: str) -> HTTPResponse:
+        if answer := refused(request, account):
+            return answer
+        form = request.get_form(keep_blank_values=True) or {}
+        body, to = str(form.get("Body") or ""), str(form.get("To") or "")
+        if not body or not to:
+            return json({"code": 21602, "message": "A text is required", "status": 400}, status=400)
+        now = time.time()
+        message: dict[str, object] = {
+            "sid": "SM" + secrets.token_hex(16),
+            "account_sid": account,
+            "status": "queued",
+            "direction": "outbound-api",
+            "to": to,
+            "from": str(form.get("From") or ""),
+            "body": body,
+            "num_segments": str(len(segment(body).parts)),
+            "date_created": formatdate(now),
+        }
+        kept.appendleft(message)
+        if callback := str(form.get("StatusCallback") or ""):
+            request.app.add_task(_report(twilio, callback, message))
+        return json(message, status=201)
+
+    @standin.get(path, name="list")
+    async def listing(request: Request, account: str) -> HTTPResponse:
+        if answer := refused(request, account):
+            return answer
+        to = request.args.get("To")
+        size = min(1000, int(request.args.get("PageSize", "50")))
+        return json({"messages": [m for m in kept if to in (None, m["to"])][:size]})
+
+    return standin
+
+
+async def _report(twilio: TwilioSettings, callback: str, message: dict[str, object]) -> None:
+    """Tells the gateway, signed like Twilio does, that the phone got the message."""
+    async with httpx.AsyncClient(timeout=5.0) as client:
+        for state in ("sent", "delivered"):
+            await asyncio.sleep(0.05)
+            message["status"] = state
+            body = urlencode({"MessageSid": str(message["sid"]), "MessageStatus": state}).encode()
+            signature = sign(twilio.auth_token, RawRequest(callback, {}, body))
+            headers = {"x-twilio-signature": signature or "", "content-type": "application/x-www-form-urlencoded"}
+            try:
+                await client.post(callback, content=body, headers=headers)
+            except httpx.HTTPError:
+                return

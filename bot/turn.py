@@ -1,0 +1,240 @@
+"""One turn: a message of a person becomes an escalation, an answer, or both.
+
+    understand   pure: keyword, language, risk
+    decide       pure: what must be recorded, what is said at once, whether the engine is asked
+    record       COMMIT 1: signals, handoff, safety replies, and the plan of what is still to be done
+    engine       may fail, may be slow: the escalation stands already
+    finish       COMMIT 2: the engine's answers, the message is done
+
+A crash between the two commits resumes at the engine with the stored plan; nothing is decided or sent twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bot.inbox import Claim, StoredMessage
+from channels.keywords import keyword
+from nlu.indicators import SEVERITIES, SEVERITY_OF, severity_of
+from nlu.language import Language, LanguageDetector
+from nlu.risk import Evidence, Risk, RiskScreen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nlu.encoder import Encoder
+
+WAITING_NOTE_EVERY = timedelta(minutes=3)  # a waiting person is told so, not at every message
+_MEDIA = {"image", "video", "document", "sticker", "contacts", "location", "order"}
+_VOICE = {"audio", "voice"}
+_SILENT = {"system", "command", "reaction", "edit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of the conversation before this message."""
+
+    handoff_state: str | None  # waiting | accepted | None
+    handoff_severity: str
+    last_reply_at: datetime | None
+    default_language: str
+    history: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """What one message says."""
+
+    keyword: tuple[str, str] | None
+    language: Language
+    risk: Risk
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows. ``replies``: response keys said at once; ``ask_engine``: the assistant answers the rest."""
+
+    language: str
+    learn_language: bool
+    handoff_severity: str | None
+    indicators: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    replies: tuple[str, ...]
+    ask_engine: bool
+    opted_out: bool | None = None
+    kind: str | None = None
+
+
+def understand(
+    message: StoredMessage,
+    claim: Claim,
+    situation: Situation,
+    *,
+    detector: LanguageDetector,
+    screen: RiskScreen,
+    encoder: Encoder,
+) -> Understanding:
+    """Pure; the only costly step is the encoder's, once per message."""
+    text = message.text
+    vector = encoder.encode([text])[0] if text.strip() and not message.choice else None
+    language = detector.detect(text, history=claim.language)
+    risk = _chosen(message) if message.choice else screen.screen(text, history=situation.history, vector=vector)
+    return Understanding(keyword(text), language, risk, vector)
+
+
+def _chosen(message: StoredMessage) -> Risk:
+    """A chip is our own text: it discloses nothing, except that "talk to a person" asks for one."""
+    if message.choice != "choice.human":
+        return Risk("none", (), (), 0.0)
+    evidence = Evidence("human_requested", 0, len(message.text), "choice")
+    return Risk("elevated", ("human_requested",), (evidence,), 1.0)
+
+
+def decide(
+    message: StoredMessage, claim: Claim, situation: Situation, understood: Understanding, *, now: datetime
+) -> Decision:
+    """What to do about one message. Pure."""
+    language, learn = _language(claim, situation, understood)
+    risk = understood.risk
+    action = understood.keyword[0] if understood.keyword else None
+    provider_answered = message.kind in ("optout", "optin") or (message.kind == "keyword" and not action)
+    if action in ("stop", "start") or message.kind in ("optout", "optin"):
+        out = action == "stop" or message.kind == "optout"
+        replies: tuple[str, ...] = () if provider_answered else (f"keyword.{'stop' if out else 'start'}",)
+        return Decision(
+            _spoken(language, understood),
+            False,
+            None,
+            (),
+            (),
+            replies,
+            False,
+            opted_out=out,
+            kind="optout" if out else "optin",
+        )
+    evidence, severity = risk.evidence, risk.severity
+    if action in ("help", "info"):
+        language = _spoken(language, understood)
+        if action == "help" and severity == "none":  # also a plea: a human is called, quietly
+            evidence, severity = (Evidence("human_requested", 0, len(message.text), "keyword"),), "elevated"
+        fixed: tuple[str, ...] = (f"keyword.{action}",)
+        return Decision(
+            language,
+            False,
+            _raised(severity),
+            _names(evidence),
+            evidence,
+            () if claim.opted_out else fixed,
+            False,
+            kind="keyword",
+        )
+    if action == "human" and severity == "none":
+        evidence, severity = (Evidence("human_requested", 0, len(message.text), "keyword"),), "elevated"
+    if message.kind in _VOICE:  # cannot be screened: a person must hear it
+        evidence, severity = (
+            (*evidence, Evidence("human_requested", 0, 0, "voice")),
+            max(severity, "elevated", key=SEVERITIES.index),
+        )
+    replies = _replies(message, claim, situation, severity, _names(evidence), now)
+    return Decision(
+        language,
+        learn,
+        _raised(severity),
+        _names(evidence),
+        evidence,
+        replies,
+        ask_engine=_engine_may_answer(message, claim, situation, severity, replies),
+    )
+
+
+def _language(claim: Claim, situation: Situation, understood: Understanding) -> tuple[str, bool]:
+    """(language to answer in, whether to remember it). A person's own choice always wins."""
+    if claim.language_chosen and claim.language:
+        return claim.language, False
+    found = understood.language
+    if found.tag == "und" or (found.confidence < 0.4 and claim.language):
+        return claim.language or situation.default_language, False
+    return found.tag, found.tag != claim.language
+
+
+def _spoken(language: str, understood: Understanding) -> str:
+    """A keyword is answered in the keyword's own language."""
+    return understood.keyword[1] if understood.keyword else language
+
+
+def _raised(severity: str) -> str | None:
+    return None if severity == "none" else severity
+
+
+def _names(evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.indicator for item in evidence))
+
+
+def _replies(
+    message: StoredMessage, claim: Claim, situation: Situation, severity: str, indicators: Sequence[str], now: datetime
+) -> tuple[str, ...]:
+    """What is said at once. With an advocate in the conversation, or after STOP, nothing."""
+    if claim.opted_out or situation.handoff_state == "accepted" or message.kind in _SILENT:
+        return ()
+    if severity != "none" and SEVERITIES.index(severity) > SEVERITIES.index(situation.handoff_severity):
+        if message.kind in _VOICE:
+            return ("kind.voice",)
+        return (safety_key(severity, indicators),)
+    if situation.handoff_state == "waiting" and (severity != "none" or silent(situation.handoff_severity)):
+        told = situation.last_reply_at
+        return ("handoff.waiting",) if told is None or now - told >= WAITING_NOTE_EVERY else ()
+    if message.kind in _VOICE:
+        return ("kind.voice",)
+    if message.kind in _MEDIA and not message.text.strip():
+        return ("kind.media",)
+    if message.kind == "unsupported" or (message.kind not in ("text", "button", "list") and not message.text.strip()):
+        return ("kind.unsupported",)
+    return ()
+
+
+def safety_key(severity: str, indicators: Sequence[str]) -> str:
+    """The safe answer to a disclosure; the gravest indicator decides."""
+    if severity == "critical":
+        if "self_harm" in indicators and not {"immediate_danger", "medical_emergency"} & set(indicators):
+            return "handoff.self_harm"
+        return "handoff.child" if set(_critical(indicators)) == {"child_at_risk"} else "handoff.critical"
+    if severity == "high":
+        return "handoff.high"
+    return "handoff.elevated" if "human_requested" in indicators else "handoff.concern"
+
+
+def _critical(indicators: Sequence[str]) -> list[str]:
+    return [name for name in indicators if SEVERITY_OF[name] == "critical"]
+
+
+def silent(severity: str) -> bool:
+    """While a grave handoff waits, the assistant keeps out of it."""
+    return severity in ("high", "critical")
+
+
+def _engine_may_answer(
+    message: StoredMessage, claim: Claim, situation: Situation, severity: str, replies: Sequence[str]
+) -> bool:
+    if claim.opted_out or replies or severity != "none" or situation.handoff_state == "accepted":
+        return False
+    if situation.handoff_state == "waiting" and silent(situation.handoff_severity):
+        return False
+    return bool(message.text.strip()) and message.kind not in _SILENT
+
+
+def understanding_record(understood: Understanding, decision: Decision, version: str) -> dict[str, Any]:
+    """What is kept of the understanding: codes, offsets and scores; no words."""
+    return {
+        "language": understood.language.tag,
+        "confidence": understood.language.confidence,
+        "severity": severity_of(decision.indicators),
+        "indicators": list(decision.indicators),
+        "evidence": [asdict(item) for item in decision.evidence],
+        "score": understood.risk.score,
+        "screen": version,
+    }

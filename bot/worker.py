@@ -1,0 +1,337 @@
+"""The workers: turns for what came in, deliveries for what goes out. The only place that opens their transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot import directory, inbox, outbox, turn
+from bot.engine import Answer
+from bot.inbox import Claim, LostLease, StoredMessage
+from bot.services import Services
+from bot.tables import messages
+from channels.channel import Ambiguous, Choice, SendError
+from handoff import queue, signals
+from nlu.indicators import SEVERITY_OF
+from translations.render import render
+
+TURN_WORKERS = 6
+SEND_WORKERS = 4
+_HISTORY = 3
+_log = logging.getLogger("passerelle.worker")
+
+
+async def run_once(services: Services) -> bool:
+    """Takes one conversation and works through its messages; False when none was waiting."""
+    async with services.database.begin() as conn:
+        claim = await inbox.claim(conn, services.vault)
+    if claim is None:
+        return False
+    try:
+        for message in claim.messages:
+            await _work(services, claim, message)
+            async with services.database.begin() as conn:
+                claim = await inbox.refresh(conn, services.vault, claim)
+        async with services.database.begin() as conn:
+            await inbox.release(conn, claim)
+    except LostLease:
+        _log.warning("conversation %s was taken over", claim.conversation)
+    except Exception:
+        _log.exception("a turn of conversation %s failed; it will be tried again", claim.conversation)
+        async with services.database.begin() as conn:
+            await inbox.postpone(conn, claim)
+    return True
+
+
+async def _work(services: Services, claim: Claim, message: StoredMessage) -> None:
+    if message.state == "recorded" and message.plan is not None:  # a predecessor died between the commits
+        plan, vector = message.plan, None
+    else:
+        plan, vector = await _record(services, claim, message)
+    answers: Sequence[Answer] = ()
+    if plan["ask_engine"]:
+        answers = await services.engine.respond(
+            str(claim.conversation), message.text, language=plan["language"], vector=vector, place=claim.place
+        )
+    await _finish(services, claim, message, plan, answers)
+
+
+async def _record(services: Services, claim: Claim, message: StoredMessage) -> tuple[dict[str, Any], bytes | None]:
+    """Understand, decide, COMMIT 1."""
+    async with services.database.connect() as conn:
+        situation = await _situation(conn, services, claim, message)
+    understood = await asyncio.to_thread(
+        turn.understand, message, claim, situation,
+        detector=services.language, screen=services.risk, encoder=services.encoder,
+    )  # fmt: skip
+    decision = turn.decide(message, claim, situation, understood, now=datetime.now(timezone.utc))
+    plan = {"language": decision.language, "ask_engine": decision.ask_engine, "kind": decision.kind}
+    async with services.database.begin() as conn:
+        await inbox.check_fence(conn, claim)
+        await _escalate(conn, services, claim, message, decision)
+        if decision.learn_language:
+            await inbox.learn(conn, claim.conversation, language=decision.language)
+        if decision.opted_out is True:
+            await outbox.opt_out(conn, claim.conversation)
+        elif decision.opted_out is False:
+            await inbox.learn(conn, claim.conversation, opted_out=False)
+        for number, key in enumerate(decision.replies):
+            await _say(conn, services, claim, message, f"r{number}", Answer(key), decision.language)
+        await inbox.record(
+            conn,
+            message.id,
+            understanding=turn.understanding_record(understood, decision, services.risk.version),
+            plan=plan,
+            language=understood.language.tag,
+        )
+    vector = understood.vector
+    return plan, None if vector is None else np.asarray(vector, "<f4").tobytes()
+
+
+async def _situation(conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage) -> turn.Situation:
+    handoff = await queue.open_of(conn, claim.conversation)
+    last = await conn.scalar(
+        sa.select(sa.func.max(messages.c.created_at)).where(
+            messages.c.conversation_id == claim.conversation, messages.c.direction == "out"
+        )
+    )
+    earlier = await conn.execute(
+        sa.select(messages.c.id, messages.c.words)
+        .where(
+            messages.c.conversation_id == claim.conversation,
+            messages.c.direction == "in",
+            messages.c.seq < message.seq,
+            messages.c.created_at > sa.func.now() - sa.text("interval '6 hours'"),
+        )
+        .order_by(messages.c.seq.desc())
+        .limit(_HISTORY)
+    )
+    texts = [inbox.open_words(services.vault, row.id, row.words).get("text", "") for row in earlier]
+    return turn.Situation(
+        handoff_state=handoff.state if handoff else None,
+        handoff_severity=handoff.severity if handoff else "none",
+        last_reply_at=last,
+        default_language=services.settings.default_language,
+        history=tuple(text for text in reversed(texts) if text.strip()),
+    )
+
+
+async def _escalate(
+    conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage, decision: turn.Decision
+) -> None:
+    """Handoff and signals, in the same transaction."""
+    if decision.handoff_severity is None:
+        return
+    opened = await queue.open_handoff(
+        conn,
+        conversation=claim.conversation,
+        message=message.id,
+        severity=decision.handoff_severity,
+        indicators=decision.indicators,
+        language=decision.language,
+        channel=claim.channel,
+    )
+    sources = {item.indicator: item.source for item in reversed(decision.evidence)}
+    await signals.log_risk(
+        conn,
+        conversation=claim.conversation,
+        message=message.id,
+        handoff=opened.id,
+        found=[(name, SEVERITY_OF[name], sources[name]) for name in decision.indicators],
+        language=decision.language,
+        channel=claim.channel,
+        region=claim.region,
+        screen_version=services.risk.version,
+    )
+
+
+async def _finish(
+    services: Services, claim: Claim, message: StoredMessage, plan: dict[str, Any], answers: Sequence[Answer]
+) -> None:
+    """COMMIT 2: the engine's answers and the end of the turn."""
+    async with services.database.begin() as conn:
+        await inbox.check_fence(conn, claim)
+        handoff = await queue.open_of(conn, claim.conversation)
+        if handoff is not None and handoff.state == "accepted":
+            answers = ()  # an advocate came in the meantime: the assistant keeps quiet
+        for number, answer in enumerate(answers):
+            if answer.key == "human.request":
+                answer = await _call_human(conn, services, claim, message, plan["language"])
+            elif answer.key == "info.services_found":
+                answer = await _services_near(conn, services, claim, answer)
+            await _say(conn, services, claim, message, f"e{number}", answer, plan["language"])
+        await inbox.done(conn, message.id, kind=plan["kind"])
+
+
+async def _call_human(
+    conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage, language: str
+) -> Answer:
+    """The dialogue found out that the person wants a human."""
+    indicators = ("human_requested",)
+    decision = turn.Decision(language, False, "elevated", indicators, (), (), False)
+    opened = await queue.open_handoff(
+        conn, conversation=claim.conversation, message=message.id, severity="elevated", indicators=indicators,
+        language=language, channel=claim.channel,
+    )  # fmt: skip
+    await signals.log_risk(
+        conn, conversation=claim.conversation, message=message.id, handoff=opened.id,
+        found=[(name, SEVERITY_OF[name], "dialogue") for name in decision.indicators], language=language,
+        channel=claim.channel, region=claim.region, screen_version=services.risk.version,
+    )  # fmt: skip
+    return Answer("handoff.elevated")
+
+
+async def _services_near(conn: AsyncConnection, services: Services, claim: Claim, answer: Answer) -> Answer:
+    place, need = answer.slots.get("place", ""), answer.slots.get("need", "services")
+    found = await directory.find(conn, place, need)
+    sealed = services.vault.seal(place.encode("utf-8", "replace"), context=f"place:{claim.conversation}")
+    _, province = directory.locate(place)
+    await inbox.learn(conn, claim.conversation, place_sealed=sealed, **({"region": province} if province else {}))
+    if not found:
+        return Answer("info.services_none")
+    return Answer(answer.key, {**answer.slots, "places": "\n".join(service.line() for service in found)})
+
+
+async def _say(
+    conn: AsyncConnection,
+    services: Services,
+    claim: Claim,
+    message: StoredMessage,
+    part: str,
+    answer: Answer,
+    language: str,
+) -> None:
+    """Renders a response key for the channel and puts it into the outbox, once per turn and place in it."""
+    demo = services.settings.demo
+    try:
+        rendered = render(services.catalog, answer.key, language, drafts=demo, slots=answer.slots)
+    except KeyError:
+        _log.error("no text for response key %s", answer.key)
+        rendered = render(services.catalog, "fallback.unclear", language, drafts=demo)
+    text = rendered.text
+    if rendered.interpreter and answer.key.startswith(("handoff.", "offer.")):
+        text += "\n" + render(services.catalog, "notice.interpreter", language, drafts=demo).text
+    await say(
+        conn, services, claim.conversation, claim.channel,
+        outbox.Outgoing(
+            author="assistant", text=text, language=rendered.language, response_key=answer.key,
+            choices=tuple(Choice(*choice) for choice in rendered.choices), drafted=rendered.drafted,
+        ),
+        dedupe_key=f"turn:{message.id}:{part}",
+    )  # fmt: skip
+
+
+async def say(
+    conn: AsyncConnection,
+    services: Services,
+    conversation: Any,
+    channel: str,
+    message: outbox.Outgoing,
+    *,
+    dedupe_key: str,
+) -> int | None:
+    """Composes a text for its channel and enqueues it."""
+    parts = services.channels[channel].compose(message.text, message.choices)
+    return await outbox.enqueue(
+        conn, services.vault, conversation, message, parts=parts, dedupe_key=dedupe_key, pulled=channel == "web"
+    )
+
+
+async def send_once(services: Services) -> bool:
+    """Sends the next part; False when none is due."""
+    async with services.database.begin() as conn:
+        delivery = await outbox.claim_part(conn, services.vault)
+    if delivery is None:
+        return False
+    channel = services.channels[delivery.channel]
+    try:
+        sent = await channel.send(delivery.address, delivery.part, delivery=str(delivery.id))
+    except SendError as error:
+        _log.warning("delivery %s: %s %s", delivery.id, type(error).__name__, error.code)
+        async with services.database.begin() as conn:
+            await outbox.record_failure(conn, delivery, error)
+        return True
+    async with services.database.begin() as conn:
+        await outbox.record_sent(conn, delivery, provider_id=sent.provider_id)
+    return True
+
+
+async def recover_once(services: Services) -> bool:
+    """Finds out what became of a part whose sender died; False when there is none."""
+    async with services.database.begin() as conn:
+        delivery = await outbox.claim_lost_part(conn, services.vault)
+    if delivery is None:
+        return False
+    try:
+        found = await services.channels[delivery.channel].find(
+            delivery.address, delivery.part, since=delivery.claimed_at.timestamp()
+        )
+    except SendError as error:
+        async with services.database.begin() as conn:
+            await outbox.record_failure(conn, delivery, Ambiguous(error.code))
+        return True
+    async with services.database.begin() as conn:
+        if found:
+            await outbox.record_sent(conn, delivery, provider_id=found.provider_id)
+        else:
+            await outbox.record_again(conn, delivery, delay=0.0, error="lost")
+    return True
+
+
+async def turns(services: Services) -> None:
+    """One worker of the inbox, for ever: wakes at an event, looks every few seconds all the same."""
+    with services.hub.subscribe() as woken:
+        while True:
+            try:
+                if await run_once(services):
+                    continue
+            except Exception:
+                _log.exception("the inbox worker met an error")
+                await asyncio.sleep(1)
+            await _wait(woken, ("inbound", "missed"), 2.0)
+
+
+async def deliveries(services: Services) -> None:
+    """One worker of the outbox, for ever."""
+    with services.hub.subscribe() as woken:
+        while True:
+            pause = 2.0
+            try:
+                if await send_once(services):
+                    continue
+                async with services.database.connect() as conn:
+                    pause = min(pause, await outbox.seconds_to_next(conn))
+            except Exception:
+                _log.exception("the outbox worker met an error")
+                await asyncio.sleep(1)
+            await _wait(woken, ("outbound", "delivery", "missed"), pause)
+
+
+async def recovery(services: Services) -> None:
+    """Looks after parts of dead senders."""
+    while True:
+        try:
+            while await recover_once(services):
+                pass
+        except Exception:
+            _log.exception("recovery met an error")
+        await asyncio.sleep(2)
+
+
+async def _wait(woken: asyncio.Queue[dict[str, Any]], kinds: tuple[str, ...], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            event = await asyncio.wait_for(woken.get(), left)
+        except TimeoutError:
+            return
+        if event["kind"] in kinds:
+            return

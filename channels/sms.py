@@ -1,0 +1,259 @@
+"""SMS through Twilio. Top to bottom: limits, signature, what comes in, what goes out, errors.
+
+Sources: Twilio's pages "Webhooks security", "Messaging webhooks", "Message resource", "Error dictionary" (2026-11).
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import httpx
+
+from channels.channel import (
+    Ambiguous,
+    Choice,
+    Inbound,
+    Item,
+    Limits,
+    Media,
+    NotSent,
+    Part,
+    RawRequest,
+    Refused,
+    SendError,
+    Sent,
+    Status,
+    Unreadable,
+)
+from channels.keywords import keyword
+
+MAX_TEXT = 1600  # Twilio's own limit for one message
+TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_BACK_OFF = 30.0  # seconds, when Twilio's queues are full and it names no time
+
+_STATES = {
+    "sent": "sent",
+    "delivered": "delivered",
+    "read": "read",
+    "undelivered": "failed",
+    "failed": "failed",
+    "canceled": "failed",
+}  # accepted, scheduled, queued, sending and unknown ones tell us nothing new
+_PROVINCES = {"AB", "BC", "MB", "NB", "NL", "NS", "NT", "NU", "ON", "PE", "QC", "SK", "YT"}
+
+
+def _read_errors() -> dict[str, str]:
+    path = Path(__file__).parent / "errors" / "twilio.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["code"]: row["action"] for row in csv.DictReader(file)}
+
+
+class Sms:
+    """Channel "sms"."""
+
+    name = "sms"
+    limits = Limits(text=MAX_TEXT, choices=0)
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        account_sid: str,
+        auth_token: str,
+        sender: str,
+        api_url: str,
+        status_url: str,
+    ) -> None:
+        self._client = client
+        self._account = account_sid
+        self._token = auth_token
+        self._sender = sender
+        self._messages_url = f"{api_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
+        self._status_url = status_url
+        self._errors = _read_errors()
+
+    # -- what comes in
+
+    def verify(self, request: RawRequest) -> bool:
+        given = request.headers.get("x-twilio-signature", "")
+        if not given.isascii() or not given:
+            return False
+        wanted = sign(self._token, request)
+        return wanted is not None and hmac.compare_digest(wanted, given)
+
+    def parse(self, request: RawRequest) -> list[Item]:
+        fields = dict(_form(request.body))
+        sid = fields.get("MessageSid") or fields.get("SmsSid", "")
+        if urlsplit(request.url).path.endswith("/status"):
+            return _status(request, fields, sid)
+        if not sid or not fields.get("From"):
+            return [Unreadable("no MessageSid or no From", request.body)]
+        text = fields.get("Body", "")
+        media = _media(fields)
+        return [
+            Inbound(
+                provider_id=sid,
+                address=fields["From"],
+                kind=_kind(fields, text, media),
+                text=text,
+                media=media,
+                region=_region(fields),
+            )
+        ]
+
+    # -- what goes out
+
+    def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
+        return [Part(piece) for piece in split(text, MAX_TEXT)]
+
+    async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
+        form = {
+            "To": address,
+            "From": self._sender,
+            "Body": part.text,
+            "StatusCallback": f"{self._status_url}?delivery={delivery}",
+        }
+        try:
+            response = await self._client.post(
+                self._messages_url, data=form, auth=(self._account, self._token), timeout=TIMEOUT
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NotSent("connect") from error
+        except httpx.HTTPError as error:  # written, and no answer: it may have left
+            raise Ambiguous(type(error).__name__) from error
+        if response.is_success:
+            return Sent(_sid_of(response))
+        raise self._refusal(response)
+
+    async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
+        query = {"To": address, "PageSize": "50", "DateSent>": _day(since)}
+        try:
+            response = await self._client.get(
+                self._messages_url, params=query, auth=(self._account, self._token), timeout=TIMEOUT
+            )
+            listed = response.raise_for_status().json()["messages"]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise Ambiguous("lookup") from error
+        for message in listed:
+            made = parsedate_to_datetime(message["date_created"]).timestamp()
+            if message["body"] == part.text and made >= since - 5 and message["direction"].startswith("outbound"):
+                return Sent(message["sid"])
+        return None
+
+    def _refusal(self, response: httpx.Response) -> SendError:
+        try:
+            code = str(response.json().get("code", response.status_code))
+        except (ValueError, AttributeError):
+            code = str(response.status_code)
+        action = self._errors.get(code, "retry")
+        if action == "stop":
+            return Refused(code, stops=True)
+        if action == "final" or (response.status_code in (401, 403) and action == "retry"):
+            return Refused(code)
+        if response.status_code == 429 or action == "back_off":
+            return NotSent(code, retry_after=_seconds(response.headers.get("retry-after")))
+        return NotSent(code)
+
+
+def sign(token: str, request: RawRequest) -> str | None:
+    """Twilio's signature of a request; None when a JSON body is not the one that the URL vouches for.
+
+    Forms: HMAC-SHA1 over the URL and the sorted fields, blank values included. JSON: over the URL alone, which
+    holds the body's SHA-256.
+    """
+    signed = request.url
+    body_hash = parse_qs(urlsplit(request.url).query).get("bodySHA256", [""])[0]
+    if body_hash:
+        if not hmac.compare_digest(
+            hashlib.sha256(request.body).hexdigest(), body_hash.lower().encode("ascii", "replace").decode()
+        ):
+            return None
+    else:
+        signed += "".join(name + value for name, value in sorted(set(_form(request.body))))
+    digest = hmac.new(token.encode(), signed.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _form(body: bytes) -> list[tuple[str, str]]:
+    """The fields as sent: blank values and spaces at the end are part of what is signed."""
+    try:
+        return parse_qsl(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=200, errors="replace")
+    except ValueError:
+        return []
+
+
+def _kind(fields: dict[str, str], text: str, media: tuple[Media, ...]) -> str:
+    opt_out = fields.get("OptOutType", "").upper()  # the provider has answered this one itself
+    if opt_out in ("STOP", "START", "HELP"):
+        return {"STOP": "optout", "START": "optin", "HELP": "keyword"}[opt_out]
+    if keyword(text):
+        return "keyword"
+    if media and not text.strip():
+        return _MEDIA_KINDS.get(media[0].content_type.split("/")[0], "document")
+    return "text"
+
+
+_MEDIA_KINDS = {"image": "image", "audio": "audio", "video": "video"}
+
+
+def _media(fields: dict[str, str]) -> tuple[Media, ...]:
+    """NumMedia is not to be trusted: what counts is which URLs are there."""
+    found = []
+    for number in range(10):
+        if url := fields.get(f"MediaUrl{number}"):
+            found.append(Media(url, fields.get(f"MediaContentType{number}", "application/octet-stream")))
+    return tuple(found)
+
+
+def _region(fields: dict[str, str]) -> str | None:
+    state = fields.get("FromState", "").upper()
+    return state if state in _PROVINCES and fields.get("FromCountry", "CA").upper() == "CA" else None
+
+
+def _status(request: RawRequest, fields: dict[str, str], sid: str) -> list[Item]:
+    word = fields.get("MessageStatus") or fields.get("SmsStatus", "")
+    if not sid or not word:
+        return [Unreadable("a status without MessageSid or MessageStatus", request.body)]
+    if word not in _STATES:
+        return []
+    delivery = parse_qs(urlsplit(request.url).query).get("delivery", [""])[0]
+    return [Status(sid, _STATES[word], delivery=delivery, error=fields.get("ErrorCode", ""))]
+
+
+def split(text: str, limit: int) -> list[str]:
+    """Pieces of at most ``limit`` characters, cut after a sentence, else at a space, else where it must be."""
+    pieces = []
+    while len(text) > limit:
+        head = text[:limit]
+        cut = max(head.rfind(mark) + 1 for mark in ("\n", ". ", "। ", "。", "؟ ", "? ", "! "))
+        cut = cut if cut > limit // 2 else head.rfind(" ") + 1 or limit
+        pieces.append(text[:cut].rstrip())
+        text = text[cut:].lstrip()
+    return [*pieces, text] if text else pieces
+
+
+def _sid_of(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["sid"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise Ambiguous("answer") from error
+
+
+def _seconds(value: str | None) -> float:
+    try:
+        return max(0.0, float(value or _BACK_OFF))
+    except ValueError:
+        return _BACK_OFF
+
+
+def _day(since: float) -> str:
+    return datetime.fromtimestamp(since - 86400, tz=timezone.utc).strftime("%Y-%m-%d")

@@ -1,0 +1,54 @@
+"""Web chat: our own page and socket. Tokens are issued by the server and prove themselves; nothing is pushed out.
+
+What the person is to read is pulled by the page from the conversation, so ``send`` has nothing to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from channels.channel import Choice, Inbound, Item, Limits, Part, RawRequest, Refused, Sent, Unreadable
+
+MAX_TEXT = 4000
+
+
+class WebChat:
+    """Channel "web". A RawRequest's header ``token`` is the chat that the frame came from."""
+
+    name = "web"
+    limits = Limits(text=MAX_TEXT, choices=6)
+
+    def verify(self, request: RawRequest) -> bool:
+        return bool(request.headers.get("token"))  # the socket checked it when it was opened
+
+    def parse(self, request: RawRequest) -> list[Item]:
+        token = request.headers["token"]
+        try:
+            frame = json.loads(request.body)
+            text, client_id, choice = frame["text"], frame["client_id"], frame.get("choice") or ""
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return [Unreadable("not a message frame", request.body)]
+        if not (isinstance(text, str) and isinstance(client_id, str) and isinstance(choice, str)):
+            return [Unreadable("a field is not a text", request.body)]
+        if not text.strip() or not 0 < len(client_id) <= 64 or len(choice) > 64:
+            return [Unreadable("an empty text or a wrong id", request.body)]
+        return [
+            Inbound(
+                provider_id=f"{token[:22]}:{client_id}",  # the public half of the token
+                address=token,
+                kind="button" if choice else "text",
+                text=text[:MAX_TEXT],
+                choice=choice,
+                client_id=client_id,
+            )
+        ]
+
+    def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
+        return [Part(text, tuple(choices))]
+
+    async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
+        raise Refused("web chat is pulled")
+
+    async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
+        return None
