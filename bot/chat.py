@@ -46,12 +46,14 @@ def services_of(request: Request) -> Services:
     return found
 
 
-@chat.on_response
 async def harden(_request: Request, response: HTTPResponse) -> None:
     response.headers.setdefault("Content-Security-Policy", CSP)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Cache-Control", "no-store")
+
+
+chat.middleware(harden, "response")
 
 
 @chat.get("", name="page")
@@ -99,9 +101,10 @@ def _drafted(services: Services, language: str) -> bool:
     return services.settings.demo and render(services.catalog, "welcome", language, drafts=True).drafted
 
 
-@chat.get("/texts/<tag:str>.json", name="texts")
-async def texts_of(request: Request, tag: str) -> HTTPResponse:
+@chat.get("/texts/<name:str>", name="texts")
+async def texts_of(request: Request, name: str) -> HTTPResponse:
     services = services_of(request)
+    tag = name.removesuffix(".json")
     if tag not in services.catalog.languages:
         return json({"error": "There is no such language."}, status=404)
     return json({"language": tag, "direction": direction(tag), "texts": chat_texts(services, tag)})
@@ -124,7 +127,6 @@ class Link:
         await self.socket.send(jsonlib.dumps(frame, ensure_ascii=True))
 
 
-@chat.websocket("/ws", name="socket")
 async def socket(request: Request, ws: Websocket) -> None:
     services = services_of(request)
     if not _origin_allowed(request, services):
@@ -141,6 +143,9 @@ async def socket(request: Request, ws: Websocket) -> None:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+
+chat.add_websocket_route(socket, "/ws", name="socket")
 
 
 async def _receive(link: Link) -> None:
@@ -301,4 +306,4 @@ def _origin_allowed(request: Request, services: Services) -> bool:
     origin = request.headers.get("origin")
     if not origin or origin.rstrip("/") in (services.settings.public_url, *services.settings.chat_origins):
         return True
-    return urlsplit(origin).netloc == request.headers.get("host")
+    return bool(urlsplit(origin).netloc == request.headers.get("host"))

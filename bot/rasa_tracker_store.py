@@ -9,9 +9,12 @@ import asyncio
 import copy
 import logging
 import os
+import sys
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar  # noqa: UP035
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import psycopg2
 import structlog
@@ -51,7 +54,7 @@ class EncryptedTrackerStore(TrackerStore):
     """
 
     def __init__(
-        self, domain: Optional[Domain], event_broker: Optional[EventBroker] = None, **kwargs: Dict[str, Any]
+        self, domain: Domain | None, event_broker: EventBroker | None = None, **kwargs: dict[str, Any]
     ) -> None:
         """Reads the database's address and the data key from the environment; refuses to start without them."""
         super().__init__(domain, event_broker)
@@ -67,7 +70,7 @@ class EncryptedTrackerStore(TrackerStore):
         sealed = self._vault.seal_json(kept_events(tracker), context=f"tracker:{tracker.sender_id}")
         await self._ask("save", lambda cursor: cursor.execute(SAVE, (tracker.sender_id, sealed)))
 
-    async def retrieve(self, sender_id: str) -> Optional[DialogueStateTracker]:
+    async def retrieve(self, sender_id: str) -> DialogueStateTracker | None:
         """The stored tracker; None if there is none, if it does not open, or if the database is down."""
         row = await self._ask("retrieve", lambda cursor: fetch_one(cursor, RETRIEVE, (sender_id,)))
         if not row:
@@ -88,7 +91,7 @@ class EncryptedTrackerStore(TrackerStore):
         """Forgets a conversation."""
         await self._ask("delete", lambda cursor: cursor.execute(DELETE, (sender_id,)))
 
-    async def _ask(self, what: str, question: Callable[[Any], Result]) -> Optional[Result]:
+    async def _ask(self, what: str, question: Callable[[Any], Result]) -> Result | None:
         """A question to the database, off the event loop; None, and a line in the log, if it can't answer."""
         try:
             return await asyncio.to_thread(self._database.run, question)
@@ -152,7 +155,7 @@ def fetch_one(cursor: Any, query: str, values: tuple) -> Any:
     return cursor.fetchone()
 
 
-def fetch_all(cursor: Any, query: str) -> List[Any]:
+def fetch_all(cursor: Any, query: str) -> list[Any]:
     """All rows."""
     cursor.execute(query)
     return cursor.fetchall()
@@ -166,7 +169,7 @@ def needed(name: str) -> str:
     return value.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
-def kept_events(tracker: DialogueStateTracker) -> List[Dict[str, Any]]:
+def kept_events(tracker: DialogueStateTracker) -> list[dict[str, Any]]:
     """The latest events as plain data without the words; slots that were set before them come first."""
     events = [wordless(event.as_dict()) for event in tracker.events]
     events = [event for event in events if event.get("name") != "session_started_metadata"]
@@ -174,7 +177,7 @@ def kept_events(tracker: DialogueStateTracker) -> List[Dict[str, Any]]:
     return [*older.values(), *events[-KEPT_EVENTS:]]
 
 
-def wordless(event: Dict[str, Any]) -> Dict[str, Any]:
+def wordless(event: dict[str, Any]) -> dict[str, Any]:
     """An event without what the person wrote and what the gateway sent along: intent and entities are enough."""
     if event.get("event") != "user":
         return event
@@ -191,6 +194,7 @@ def silence_words() -> None:
     Rasa logs a message's text when a turn fails, and its structured tracebacks show local variables. So structured
     events keep their name and harmless kinds of values only, and tracebacks become the error's type.
     """
+    warnings.showwarning = show_no_words
     processors = structlog.get_config()["processors"]
     if keep_no_words not in processors:
         processors.insert(0, keep_no_words)  # in place: loggers that are in use already hold this list
@@ -200,7 +204,12 @@ def silence_words() -> None:
                 handler.addFilter(WordlessFilter())
 
 
-def keep_no_words(_logger: Any, _method: str, event: Dict[str, Any]) -> Dict[str, Any]:
+def show_no_words(_message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """A Python warning without its message: Rasa warns of a text that looks like a command by quoting it."""
+    logger.warning("%s at %s:%d", category.__name__, os.path.basename(filename), lineno)
+
+
+def keep_no_words(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """A structlog processor: the event's name, numbers, and the type of an error."""
     kept = {key: value for key, value in event.items() if key == "event" or isinstance(value, (bool, int, float))}
     kept.pop("exc_info", None)
@@ -224,8 +233,6 @@ class WordlessFilter(logging.Filter):
 def error_name(error: Any) -> str:
     """The type of an error in the forms that loggers accept it, and where it was raised."""
     if error is True:
-        import sys
-
         error = sys.exc_info()
     if isinstance(error, BaseException):
         error = (type(error), error, error.__traceback__)

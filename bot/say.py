@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from urllib.parse import urlencode
 
 import httpx
@@ -37,7 +37,7 @@ async def say(settings: Settings, channel: str, sender: str, text: str, *, wait:
             print(f"← {reply}", flush=True)
 
 
-async def _by_sms(settings: Settings, sender: str, text: str) -> AsyncIterator[str]:
+async def _by_sms(settings: Settings, sender: str, text: str) -> AsyncGenerator[str, None]:
     twilio = settings.twilio
     if twilio is None:
         raise SettingsError(["SMS is not configured: set the PASSERELLE_TWILIO_… settings."])
@@ -86,7 +86,7 @@ async def _listed(client: httpx.AsyncClient, url: str, twilio: object, sender: s
     return found
 
 
-async def _by_web(settings: Settings, text: str) -> AsyncIterator[str]:
+async def _by_web(settings: Settings, text: str) -> AsyncGenerator[str, None]:
     url = f"ws://127.0.0.1:{settings.port}/chat/ws"
     try:
         socket = await websockets.connect(url)
@@ -99,3 +99,12 @@ async def _by_web(settings: Settings, text: str) -> AsyncIterator[str]:
             frame = json.loads(raw)
             if frame["type"] == "message" and frame["from"] != "you":
                 yield frame["text"]
+
+
+async def ask_once(settings: Settings, text: str) -> str:
+    """One question by web chat and its first answer."""
+    replies = _by_web(settings, text)
+    try:
+        return await asyncio.wait_for(anext(replies), 30)
+    finally:
+        await replies.aclose()

@@ -39,12 +39,15 @@ def make(twilio: TwilioSettings) -> Blueprint:
             return None
         return json({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
 
+    def field(form: dict[str, list[str]], name: str) -> str:
+        return (dict.get(form, name) or [""])[0]
+
     @standin.post(path, name="create")
     async def create(request: Request, account: str) -> HTTPResponse:
         if answer := refused(request, account):
             return answer
-        form = request.get_form(keep_blank_values=True) or {}
-        body, to = str(form.get("Body") or ""), str(form.get("To") or "")
+        form: dict[str, list[str]] = request.get_form(keep_blank_values=True) or {}
+        body, to = field(form, "Body"), field(form, "To")
         if not body or not to:
             return json({"code": 21602, "message": "A text is required", "status": 400}, status=400)
         now = time.time()
@@ -54,13 +57,13 @@ def make(twilio: TwilioSettings) -> Blueprint:
             "status": "queued",
             "direction": "outbound-api",
             "to": to,
-            "from": str(form.get("From") or ""),
+            "from": field(form, "From"),
             "body": body,
             "num_segments": str(len(segment(body).parts)),
             "date_created": formatdate(now),
         }
         kept.appendleft(message)
-        if callback := str(form.get("StatusCallback") or ""):
+        if callback := field(form, "StatusCallback"):
             request.app.add_task(_report(twilio, callback, message))
         return json(message, status=201)
 

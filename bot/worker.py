@@ -219,6 +219,8 @@ async def _say(
     text = rendered.text
     if rendered.interpreter and answer.key.startswith(("handoff.", "offer.")):
         text += "\n" + render(services.catalog, "notice.interpreter", language, drafts=demo).text
+    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_before(conn, claim):
+        text += "\n" + render(services.catalog, "notice.draft", language, drafts=True).text
     await say(
         conn, services, claim.conversation, claim.channel,
         outbox.Outgoing(
@@ -227,6 +229,16 @@ async def _say(
         ),
         dedupe_key=f"turn:{message.id}:{part}",
     )  # fmt: skip
+
+
+async def _spoken_before(conn: AsyncConnection, claim: Claim) -> bool:
+    """Whether we have written to this person already; the demonstration's notice is given once."""
+    found = await conn.scalar(
+        sa.select(messages.c.id)
+        .where(messages.c.conversation_id == claim.conversation, messages.c.direction == "out")
+        .limit(1)
+    )
+    return found is not None
 
 
 async def say(

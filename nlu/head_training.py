@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
@@ -68,6 +69,28 @@ def read_examples(folder: Path = DATA) -> list[Example]:
     return found
 
 
+QUESTIONS = Path(__file__).parent / "data"
+# Intents whose examples may or may not disclose something: nothing is learnt from them here.
+_UNCLEAR = {"tell_trouble", "ask_help_friend", "ask_tip", "sorry"}
+
+
+def read_questions(folder: Path = QUESTIONS) -> list[Example]:
+    """The dialogue's examples: questions and small talk, which disclose nothing; or a wish for a human."""
+    found = []
+    for path in sorted(folder.glob("*.yml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["nlu"]:
+            language = (entry.get("metadata") or {}).get("language")
+            intent = entry.get("intent")
+            if not language or intent in _UNCLEAR or intent is None:
+                continue
+            indicators = ("human_requested",) if intent == "request_human" else ()
+            for number, line in enumerate(entry["examples"].splitlines()):
+                text = line.strip().removeprefix("-").strip()
+                if text:
+                    found.append(Example(language, text, indicators, f"{intent}-{language}-{number}", (), "question"))
+    return found
+
+
 def _example(language: str, line: dict[str, Any]) -> Example:
     unknown = set(line["indicators"]) - set(SEVERITY_OF)
     if unknown:
@@ -81,14 +104,14 @@ def _example(language: str, line: dict[str, Any]) -> Example:
 def checksum(folder: Path = DATA) -> str:
     """Of the data the heads are trained on: a test compares it with the model's."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in [*sorted(folder.glob("*.jsonl")), *sorted(folder.parent.glob("*.yml"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def train(name: str, cache: Path) -> str:
     """Trains the head of this name and writes its model; a line on what was done."""
-    examples = read_examples()
+    examples = read_examples() + read_questions()
     if name == "language":
         return train_language(examples, LANGUAGE_MODEL)
     return train_risk(examples, MODEL, cache)
@@ -205,9 +228,9 @@ def cross_scores(examples: Sequence[Example], vectors: NDArray[np.float32]) -> N
     fold = folds(examples)
     scores = np.zeros((len(examples), 1 + len(SEVERITY_OF)), dtype=np.float32)
     for number in range(fold.max() + 1):
-        seen = np.flatnonzero(fold != number)
+        seen = np.flatnonzero(fold != number).tolist()
         model = fit_risk([examples[i] for i in seen], vectors[seen], "fold")
-        for i in np.flatnonzero(fold == number):
+        for i in np.flatnonzero(fold == number).tolist():
             scores[i] = model.scores(examples[i].read_as, vectors[i])
     return scores
 

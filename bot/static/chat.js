@@ -28,6 +28,7 @@ let refusals = 0;          // sockets in a row that never got a welcome
 let tries = 0;
 let timer = 0;
 let human = false;
+let languageDue = false;   // chosen in the menu, and not told to the server yet
 let over = false;          // left, or ended: no more reconnecting
 
 const bySeq = new Map();
@@ -61,7 +62,15 @@ async function changeLanguage(tag) {
   }
   error.textContent = "";
   history.replaceState(null, "", `/chat?lang=${encodeURIComponent(language)}`);
-  link?.send({ type: "language", language });
+  languageDue = true;
+  tellLanguage();
+}
+
+/* Only what the person chose in the menu is told; the page's own language is no choice. */
+function tellLanguage() {
+  if (!link || !languageDue) return;
+  languageDue = false;
+  link.send({ type: "language", language });
 }
 
 function showError(key) {
@@ -281,6 +290,7 @@ function welcomed(frame, line) {
   tries = 0;
   error.textContent = "";
   showState();
+  tellLanguage();
   for (const id of outgoing.keys()) dispatch(id);
 }
 
@@ -373,7 +383,7 @@ async function poll(line, signal) {
 async function post(frame, line, signal) {
   if (link !== line) return;
   try {
-    if (frame.type === "language") await ask("POST", "/chat/session", hello(), signal);
+    if (frame.type === "language") await ask("POST", "/chat/session", { ...hello(), chosen: true }, signal);
     if (frame.type !== "message") return;
     const answer = await ask("POST", "/chat/messages", frame, signal);
     receive(answer.key ? { client_id: frame.client_id, ...answer, type: "error" } : { ...answer, type: "ack" });

@@ -1,0 +1,143 @@
+"""`passerelle doctor`: every setting and part, in plain words, with what to do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from bot import database, embedded, settings, training
+from bot.settings import KNOWN, PREFIX, Settings, SettingsError
+from bot.supervisor import ENGINE_PYTHON
+from bot.vault import Vault
+from translations import catalog
+
+_NEEDED_SPACE = 4_000_000_000  # bytes: both environments, the database and room to breathe
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: good, worth knowing ("note"), or wrong."""
+
+    level: str
+    text: str
+
+
+_MARK = {"good": "✓", "note": "·", "wrong": "✗"}
+
+
+def examine() -> int:
+    """Prints what was found; 0 when nothing is wrong."""
+    wrong = 0
+    for finding in findings():
+        wrong += finding.level == "wrong"
+        print(f"{_MARK[finding.level]} {finding.text}", flush=True)
+    print(f"{wrong} thing(s) to mend." if wrong else "All is well.")
+    return 1 if wrong else 0
+
+
+def findings() -> Iterator[Finding]:
+    """Every check, in the order in which one would mend things."""
+    yield _python()
+    given = settings.read_environment()
+    for name in settings.unknown(given):
+        yield Finding("note", f"{name} is not a setting of Passerelle: a typing error? See `passerelle doctor`'s list.")
+    try:
+        found = settings.load(given)
+    except SettingsError as error:
+        for problem in error.problems:
+            yield Finding("wrong", problem)
+        return
+    yield Finding("good", f"mode {found.mode}, data in {found.var_dir}, public address {found.public_url}")
+    for name in found.generated:
+        yield Finding("note", f"{PREFIX}{name} was made up for the demonstration ({KNOWN[name]}).")
+    yield from _space(found)
+    yield from _engine(found)
+    yield from _database(found)
+    yield from _texts(found)
+    yield from _channels(found)
+    yield _running(found)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < (3, 11):
+        return Finding("wrong", f"Python {version} is too old for the gateway: install 3.11 or newer.")
+    return Finding("good", f"Python {version} for the gateway")
+
+
+def _space(found: Settings) -> Iterator[Finding]:
+    free = shutil.disk_usage(found.var_dir).free
+    if free < _NEEDED_SPACE:
+        yield Finding("wrong", f"Only {free // 10**6} MB are free in {found.var_dir}: make room (4 GB are needed).")
+
+
+def _engine(found: Settings) -> Iterator[Finding]:
+    if not ENGINE_PYTHON.exists():
+        yield Finding("wrong", "The engine's environment .venv-rasa is missing: run `make setup`.")
+        return
+    try:
+        answer = subprocess.run(  # noqa: S603 - our own interpreter
+            [str(ENGINE_PYTHON), "--version"], capture_output=True, text=True, timeout=20, check=True
+        )
+        yield Finding("good", f"{answer.stdout.strip()} for the engine")
+    except (OSError, subprocess.SubprocessError):
+        yield Finding("wrong", "The engine's Python does not run: remove .venv-rasa and run `make setup`.")
+    if not training.model_path(found).exists():
+        yield Finding("note", "The assistant is not trained yet: `passerelle up` does it, or `passerelle train`.")
+    elif not training.is_current(found):
+        yield Finding("note", "The assistant's data changed since it was trained: run `passerelle train`.")
+    else:
+        yield Finding("good", "the assistant is trained on the present data")
+
+
+def _database(found: Settings) -> Iterator[Finding]:
+    running = None
+    try:
+        running = None if found.database_url else embedded.start(found.var_dir)
+        url = running.url if running else found.database_url
+        database.prepare(url, Vault.from_key(found.data_key))
+        yield Finding("good", "the database answers, its tables are up to date, the data key fits")
+    except SettingsError as error:
+        for problem in error.problems:
+            yield Finding("wrong", problem)
+    finally:
+        if running is not None and running.started_by_us:
+            embedded.stop(running)
+
+
+def _texts(found: Settings) -> Iterator[Finding]:
+    try:
+        texts = catalog.load()
+    except (catalog.CatalogError, OSError) as error:
+        yield Finding("wrong", str(error))
+        return
+    drafted = [tag for tag, entries in texts.texts.items() if not all(text.reviewed for text in entries.values())]
+    yield Finding("good", f"texts in {len(texts.texts)} languages")
+    if drafted and not found.demo:
+        yield Finding("note", f"not served yet, because drafts wait for a review: {', '.join(sorted(drafted))}")
+
+
+def _channels(found: Settings) -> Iterator[Finding]:
+    yield Finding("good", f"web chat at {found.public_url}/chat")
+    if found.twilio is None:
+        yield Finding("note", "SMS is off: set the PASSERELLE_TWILIO_… settings to turn it on.")
+    elif found.demo and found.twilio.api_url.startswith("http://127.0.0.1"):
+        yield Finding("good", "SMS goes to the stand-in on this machine; no message leaves it")
+    else:
+        yield Finding("good", f"SMS from {found.twilio.sender} through {found.twilio.api_url}")
+
+
+def _running(found: Settings) -> Finding:
+    url = f"http://127.0.0.1:{found.port}/health/ready"
+    try:
+        state = httpx.get(url, timeout=5).json()
+    except (httpx.HTTPError, ValueError):
+        return Finding("note", f"no gateway answers on port {found.port}: start it with `passerelle up`.")
+    if not state.get("engine"):
+        return Finding("note", "the gateway runs; the assistant does not answer (yet): escalations work all the same.")
+    return Finding("good", "the gateway and the assistant are running")

@@ -1,0 +1,2 @@
+from sanic import Blueprint
+console=Blueprint("console", url_prefix="/console")

@@ -1,0 +1,118 @@
+"""Decisions, without any dependency: time and situation are arguments."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from bot import turn
+from bot.inbox import Claim, StoredMessage
+from channels.keywords import keyword
+from nlu.indicators import SEVERITY_OF, severity_of
+from nlu.language import Language
+from nlu.risk import Evidence, Risk
+
+NOW = datetime(2026, 11, 24, tzinfo=timezone.utc)
+
+
+def message(text: str = "hello", kind: str = "text") -> StoredMessage:
+    return StoredMessage(uuid.uuid4(), 1, kind, text, "", (), "received", None, None)
+
+
+def claim(**changes: object) -> Claim:
+    values: dict[str, object] = {
+        "conversation": uuid.uuid4(), "channel": "sms", "fence": 1, "language": None, "language_chosen": False,
+        "place": None, "region": None, "opted_out": False, "maybe_watched": False, "failures": 0, "messages": (),
+    }  # fmt: skip
+    return Claim(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def situation(state: str | None = None, severity: str = "none", last: datetime | None = None) -> turn.Situation:
+    return turn.Situation(state, severity, last, "en", ())
+
+
+def understood(*indicators: str, text: str = "hello", tag: str = "en", confidence: float = 0.9) -> turn.Understanding:
+    evidence = tuple(Evidence(name, 0, 2, "pattern:en") for name in indicators)
+    risk = Risk(severity_of(indicators), indicators, evidence, 0.9)
+    return turn.Understanding(keyword(text), Language(tag, "Latn", confidence), risk, None)
+
+
+@pytest.mark.parametrize("indicator", sorted(SEVERITY_OF))
+def test_every_indicator_escalates_and_is_answered_by_safety_words(indicator: str) -> None:
+    decision = turn.decide(message(), claim(), situation(), understood(indicator), now=NOW)
+    assert decision.handoff_severity == SEVERITY_OF[indicator]
+    assert len(decision.replies) == 1
+    assert decision.replies[0].startswith("handoff.")
+    assert not decision.ask_engine
+
+
+def test_an_advocate_in_the_conversation_silences_the_assistant() -> None:
+    decision = turn.decide(message(), claim(), situation("accepted", "high"), understood("violence"), now=NOW)
+    assert decision.handoff_severity == "high"  # still logged
+    assert decision.replies == ()
+    assert not decision.ask_engine
+
+
+def test_a_graver_message_is_answered_anew() -> None:
+    decision = turn.decide(message(), claim(), situation("waiting", "elevated", NOW), understood("self_harm"), now=NOW)
+    assert decision.replies == ("handoff.self_harm",)
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(1, ()), (5, ("handoff.waiting",))])
+def test_a_waiting_person_is_told_so_now_and_then(minutes: int, expected: tuple[str, ...]) -> None:
+    told = NOW - timedelta(minutes=minutes)
+    decision = turn.decide(message(), claim(), situation("waiting", "high", told), understood(), now=NOW)
+    assert decision.replies == expected
+
+
+def test_the_assistant_goes_on_while_a_concern_waits() -> None:
+    decision = turn.decide(message(), claim(), situation("waiting", "elevated", NOW), understood(), now=NOW)
+    assert decision.ask_engine
+
+
+@pytest.mark.parametrize(
+    ("chosen", "known", "tag", "confidence", "expected"),
+    [
+        (True, "pa", "en", 0.99, "pa"),  # a person's own choice wins
+        (False, "es", "und", 0.0, "es"),  # nothing to go by: as before
+        (False, None, "und", 0.0, "en"),
+        (False, "es", "fr", 0.95, "fr"),
+        (False, "es", "pt", 0.2, "es"),
+    ],
+)
+def test_the_language_of_the_answer(
+    chosen: bool, known: str | None, tag: str, confidence: float, expected: str
+) -> None:
+    held = claim(language=known, language_chosen=chosen)
+    decision = turn.decide(message(), held, situation(), understood(tag=tag, confidence=confidence), now=NOW)
+    assert decision.language == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("STOP", ("stop", "en")),
+        ("stop.", ("stop", "en")),
+        ("Arrêt", ("stop", "fr")),
+        (" ARRET \n", ("stop", "fr")),
+        ("Début", ("start", "fr")),
+        ("help!", ("help", "en")),
+        ("aide", ("help", "fr")),
+        ("humain", ("human", "fr")),
+        ("NGƯỜI", ("human", "vi")),
+        ("make him stop", None),
+        ("stop it", None),
+        ("", None),
+        ("stop" * 40, None),
+    ],
+)
+def test_keywords_are_whole_messages(text: str, expected: tuple[str, str] | None) -> None:
+    assert keyword(text) == expected
+
+
+def test_after_stop_nothing_is_said_and_everything_is_seen() -> None:
+    decision = turn.decide(message(), claim(opted_out=True), situation(), understood("confinement"), now=NOW)
+    assert decision.replies == ()
+    assert decision.handoff_severity == "high"

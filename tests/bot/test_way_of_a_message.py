@@ -1,0 +1,227 @@
+"""The way of one message, step by step, on a real database: stored, screened, recorded, answered, sent."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import sqlalchemy as sa
+
+from bot import inbox, outbox, worker
+from bot.engine import ENGINE_DOWN, Answer
+from bot.services import Services
+from bot.tables import conversations, deliveries, handoffs, messages, signals
+from channels.channel import Inbound, Status
+from tests.conftest import Phone, ScriptedEngine
+
+PERSON = "+15145550123"
+
+
+async def write(services: Services, text: str, *, sid: str = "SM1", sender: str = PERSON, kind: str = "text") -> None:
+    async with services.database.begin() as conn:
+        await inbox.store(conn, services.vault, "sms", Inbound(sid, sender, kind, text))
+
+
+async def work(services: Services) -> None:
+    while await worker.run_once(services):
+        pass
+    while await worker.send_once(services):
+        pass
+
+
+async def rows(services: Services, table: sa.Table) -> list[sa.Row[tuple[object, ...]]]:
+    async with services.database.connect() as conn:
+        return list(await conn.execute(sa.select(table)))
+
+
+async def test_a_disclosure_becomes_handoff_signal_and_a_safe_answer(services: Services, phone: Phone) -> None:
+    await write(services, "my boss keeps my passport and i cant leave the house, he locked the door")
+    await work(services)
+    (handoff,) = await rows(services, handoffs)
+    logged = await rows(services, signals)
+    assert handoff.state == "waiting"
+    assert handoff.severity == "high"
+    assert {"document_retention", "confinement"} & {row.indicator for row in logged}
+    assert len(phone.sent) == 1
+    assert phone.sent[0]["To"] == PERSON
+    assert phone.sent[0]["Body"] == services.catalog.texts["en"]["handoff.high"].text
+    assert isinstance(services.engine, ScriptedEngine)
+    assert services.engine.asked == []  # the engine is not needed for an escalation
+
+
+async def test_the_assistant_is_silent_while_a_grave_handoff_waits(services: Services, phone: Phone) -> None:
+    await write(services, "my boss keeps my passport", sid="SM1")
+    await work(services)
+    await write(services, "what are the signs of trafficking?", sid="SM2")
+    await work(services)
+    assert len(phone.sent) == 1
+    assert len(await rows(services, handoffs)) == 1
+
+
+async def test_a_question_is_answered_by_the_engine(services: Services, phone: Phone) -> None:
+    await write(services, "what are the signs of trafficking?")
+    await work(services)
+    assert [message["Body"] for message in phone.sent] == [services.catalog.texts["en"]["info.signs"].text]
+    assert await rows(services, handoffs) == []
+
+
+async def test_an_engine_that_is_down_leads_to_an_honest_answer(services: Services, phone: Phone) -> None:
+    await write(services, "what are the signs of trafficking?")
+    await work(dataclasses.replace(services, engine=ScriptedEngine(ENGINE_DOWN)))
+    assert phone.sent[0]["Body"] == services.catalog.texts["en"]["fallback.engine_down"].text
+
+
+async def test_a_wish_for_a_human_found_by_the_dialogue_opens_a_handoff(services: Services, phone: Phone) -> None:
+    await write(services, "what are the opening hours of the museum?")
+    await work(dataclasses.replace(services, engine=ScriptedEngine((Answer("human.request"),))))
+    (handoff,) = await rows(services, handoffs)
+    assert (handoff.severity, handoff.indicators) == ("elevated", ["human_requested"])
+    assert phone.sent[0]["Body"] == services.catalog.texts["en"]["handoff.elevated"].text
+
+
+async def test_twenty_copies_at_once_are_one_message(services: Services, phone: Phone) -> None:
+    await asyncio.gather(*(write(services, "what are the signs of trafficking?") for _ in range(20)))
+    await work(services)
+    assert len([row for row in await rows(services, messages) if row.direction == "in"]) == 1
+    assert len(phone.sent) == 1
+
+
+async def test_equal_words_with_another_id_are_another_message(services: Services) -> None:
+    await write(services, "hello", sid="SM1")
+    await write(services, "hello", sid="SM2")
+    assert [row.seq for row in await rows(services, messages)] == [1, 2]
+
+
+async def test_many_workers_keep_the_order_of_a_conversation(services: Services, phone: Phone) -> None:
+    for number in range(6):
+        await write(services, f"question number {number}, what are the signs?", sid=f"SM{number}")
+    await asyncio.gather(*(work(services) for _ in range(5)))
+    assert isinstance(services.engine, ScriptedEngine)
+    assert services.engine.asked == [f"question number {number}, what are the signs?" for number in range(6)]
+    sent = [row for row in await rows(services, deliveries) if row.state == "sent"]
+    ordered = sorted(sent, key=lambda row: row.position)
+    assert [row.sent_at for row in ordered] == sorted(row.sent_at for row in ordered)
+    assert len(sent) == 6
+
+
+async def test_a_worker_that_lost_its_lease_writes_nothing(services: Services, phone: Phone) -> None:
+    await write(services, "my boss keeps my passport")
+    async with services.database.begin() as conn:
+        claim = await inbox.claim(conn, services.vault)
+    assert claim is not None
+    async with services.database.begin() as conn:
+        await inbox.free_leases(conn)  # another gateway starts
+    try:
+        await worker._work(services, claim, claim.messages[0])
+        lost = False
+    except inbox.LostLease:
+        lost = True
+    assert lost
+    assert await rows(services, handoffs) == []
+    await work(services)
+    assert len(await rows(services, handoffs)) == 1
+    assert len(phone.sent) == 1
+
+
+async def test_a_crash_between_the_commits_answers_once(services: Services, phone: Phone) -> None:
+    await write(services, "what are the signs of trafficking?")
+    async with services.database.begin() as conn:
+        claim = await inbox.claim(conn, services.vault)
+    assert claim is not None
+    await worker._record(services, claim, claim.messages[0])  # commit 1, then the process is gone
+    async with services.database.begin() as conn:
+        await inbox.free_leases(conn)
+    await work(services)
+    assert [message["Body"] for message in phone.sent] == [services.catalog.texts["en"]["info.signs"].text]
+
+
+async def test_stop_silences_us_and_start_undoes_it(services: Services, phone: Phone) -> None:
+    await write(services, "STOP", sid="SM1", kind="keyword")
+    await work(services)
+    assert phone.sent[0]["Body"] == services.catalog.texts["en"]["keyword.stop"].text
+    await write(services, "my boss keeps my passport", sid="SM2")
+    await work(services)
+    assert len(phone.sent) == 1  # nothing more goes out
+    assert len(await rows(services, handoffs)) == 1  # and still a human is called
+    await write(services, "DEBUT", sid="SM3", kind="keyword")
+    await work(services)
+    assert phone.sent[1]["Body"].startswith(services.catalog.texts["fr"]["keyword.start"].text)
+
+
+async def test_nothing_in_the_database_can_be_read_without_the_key(services: Services, database_url: str) -> None:
+    await write(services, "zebra my boss keeps my passport")
+    await work(services)
+    async with services.database.connect() as conn:
+        for table in (conversations, messages, deliveries, handoffs, signals):
+            for row in await conn.execute(sa.select(table)):
+                for value in row:
+                    plain = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+                    assert b"zebra" not in plain
+                    assert PERSON.encode() not in plain
+
+
+async def test_strange_characters_survive(services: Services) -> None:
+    text = "a\u0000b \ud83d lone \u202e\u200d 👩‍👩‍👧 é مرحبا"
+    await write(services, text)
+    await work(services)
+    (first, *_) = [row for row in await rows(services, messages) if row.direction == "in"]
+    assert inbox.open_words(services.vault, first.id, first.words)["text"] == text
+    assert first.state == "done"
+
+
+async def test_a_refused_number_is_opted_out_and_seen(services: Services, phone: Phone) -> None:
+    phone.failures.append((400, {"code": 21610, "message": "unsubscribed"}))
+    await write(services, "what are the signs of trafficking?")
+    await work(services)
+    (delivery,) = await rows(services, deliveries)
+    (conversation,) = await rows(services, conversations)
+    assert (delivery.state, delivery.error) == ("failed", "21610")
+    assert conversation.opted_out
+
+
+async def test_a_throttled_part_is_tried_again(services: Services, phone: Phone) -> None:
+    phone.failures.append((429, {"code": 20429, "message": "slow down"}))
+    await write(services, "what are the signs of trafficking?")
+    await work(services)
+    (delivery,) = await rows(services, deliveries)
+    assert (delivery.state, delivery.attempts, delivery.error) == ("queued", 1, "20429")
+
+
+async def test_a_late_status_never_goes_back(services: Services) -> None:
+    await write(services, "what are the signs of trafficking?")
+    await work(services)
+    for state in ("delivered", "sent"):
+        async with services.database.begin() as conn:
+            assert await outbox.record_status(conn, "sms", Status("SMout1", state))
+    (delivery,) = await rows(services, deliveries)
+    assert delivery.state == "delivered"
+
+
+async def test_a_status_finds_its_part_before_our_own_commit(services: Services) -> None:
+    await write(services, "what are the signs of trafficking?")
+    while await worker.run_once(services):
+        pass
+    async with services.database.begin() as conn:
+        claimed = await outbox.claim_part(conn, services.vault)
+    assert claimed is not None
+    async with services.database.begin() as conn:
+        assert await outbox.record_status(conn, "sms", Status("SMx", "delivered", delivery=str(claimed.id)))
+    async with services.database.begin() as conn:
+        await outbox.record_sent(conn, claimed, provider_id="SMx")
+    (delivery,) = await rows(services, deliveries)
+    assert delivery.state == "delivered"
+
+
+async def test_a_voice_note_always_calls_a_human(services: Services, phone: Phone) -> None:
+    await write(services, "", kind="audio")
+    await work(services)
+    (handoff,) = await rows(services, handoffs)
+    assert handoff.severity == "elevated"
+    assert phone.sent[0]["Body"] == services.catalog.texts["en"]["kind.voice"].text
+
+
+async def test_help_is_answered_and_a_human_is_called(services: Services, phone: Phone) -> None:
+    await write(services, "Aide", kind="keyword")
+    await work(services)
+    assert phone.sent[0]["Body"].startswith(services.catalog.texts["fr"]["keyword.help"].text)
+    assert len(await rows(services, handoffs)) == 1
