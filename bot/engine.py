@@ -34,8 +34,9 @@ class DialogueEngine(Protocol):
     """Never raises: failures are answers."""
 
     async def respond(
-        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None
-    ) -> Sequence[Answer]: ...
+        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None, asked: str | None
+    ) -> Sequence[Answer]:
+        """``asked``: "human" when our last words offered one, so that a bare "yes" is understood."""
 
     async def ready(self) -> bool: ...
 
@@ -53,14 +54,17 @@ class RasaEngine:
         return self._urls[zlib.crc32(conversation.encode()) % len(self._urls)]
 
     async def respond(
-        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None
+        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None, asked: str | None
     ) -> Sequence[Answer]:
         metadata: dict[str, str] = {"language": language}
         if vector is not None:
             metadata["vector"] = base64.b64encode(vector).decode("ascii")
         if place:
             metadata["place"] = place
-        body = {"sender": conversation, "message": text.encode("utf-8", "replace").decode(), "metadata": metadata}
+        if asked:
+            metadata["asked"] = asked
+        words = text.encode("utf-8", "replace").decode().lstrip("/ ")  # a leading slash is a command to Rasa
+        body = {"sender": conversation, "message": words, "metadata": metadata}
         loading = not self._has_answered and time.monotonic() - self._started < STARTING
         try:
             async with asyncio.timeout(STARTING_DEADLINE if loading else DEADLINE):

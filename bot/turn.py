@@ -41,6 +41,7 @@ class Situation:
     handoff_state: str | None  # waiting | accepted | None
     handoff_severity: str
     last_reply_at: datetime | None
+    last_reply_key: str | None
     default_language: str
     history: tuple[str, ...]
 
@@ -210,6 +211,12 @@ def safety_key(severity: str, indicators: Sequence[str]) -> str:
 
 def _critical(indicators: Sequence[str]) -> list[str]:
     return [name for name in indicators if SEVERITY_OF[name] == "critical"]
+
+
+# Texts of ours that offer a person: a bare "yes" after one of them takes the offer.
+OFFERS_HUMAN = frozenset(
+    {"offer.human", "fallback.unclear", "fallback.engine_down", "handoff.concern", "keyword.help", "kind.media"}
+)
 
 
 def silent(severity: str) -> bool:

@@ -59,7 +59,12 @@ async def _work(services: Services, claim: Claim, message: StoredMessage) -> Non
     answers: Sequence[Answer] = ()
     if plan["ask_engine"]:
         answers = await services.engine.respond(
-            str(claim.conversation), message.text, language=plan["language"], vector=vector, place=claim.place
+            str(claim.conversation),
+            message.text,
+            language=plan["language"],
+            vector=vector,
+            place=claim.place,
+            asked=plan.get("asked"),
         )
     await _finish(services, claim, message, plan, answers)
 
@@ -73,7 +78,12 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> t
         detector=services.language, screen=services.risk, encoder=services.encoder,
     )  # fmt: skip
     decision = turn.decide(message, claim, situation, understood, now=datetime.now(timezone.utc))
-    plan = {"language": decision.language, "ask_engine": decision.ask_engine, "kind": decision.kind}
+    plan = {
+        "language": decision.language,
+        "ask_engine": decision.ask_engine,
+        "kind": decision.kind,
+        "asked": "human" if situation.last_reply_key in turn.OFFERS_HUMAN else None,
+    }
     async with services.database.begin() as conn:
         await inbox.check_fence(conn, claim)
         await _escalate(conn, services, claim, message, decision)
@@ -98,11 +108,14 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> t
 
 async def _situation(conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage) -> turn.Situation:
     handoff = await queue.open_of(conn, claim.conversation)
-    last = await conn.scalar(
-        sa.select(sa.func.max(messages.c.created_at)).where(
-            messages.c.conversation_id == claim.conversation, messages.c.direction == "out"
+    last = (
+        await conn.execute(
+            sa.select(messages.c.created_at, messages.c.response_key)
+            .where(messages.c.conversation_id == claim.conversation, messages.c.direction == "out")
+            .order_by(messages.c.seq.desc())
+            .limit(1)
         )
-    )
+    ).one_or_none()
     earlier = await conn.execute(
         sa.select(messages.c.id, messages.c.words)
         .where(
@@ -118,7 +131,8 @@ async def _situation(conn: AsyncConnection, services: Services, claim: Claim, me
     return turn.Situation(
         handoff_state=handoff.state if handoff else None,
         handoff_severity=handoff.severity if handoff else "none",
-        last_reply_at=last,
+        last_reply_at=last.created_at if last else None,
+        last_reply_key=last.response_key if last else None,
         default_language=services.settings.default_language,
         history=tuple(text for text in reversed(texts) if text.strip()),
     )

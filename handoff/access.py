@@ -162,3 +162,37 @@ async def _audit_first_sight(conn: AsyncConnection, member: Member, ids: Sequenc
     )
     for conversation in set(ids) - seen:
         await write_audit(conn, member.name, "quoted", member=member, conversation=conversation, purpose="queue")
+
+
+async def continue_reading(conn: AsyncConnection, member: Member, conversation: uuid.UUID) -> None:
+    """For a page that is open and asks for more: audited as a reading unless one was within the last hour."""
+    recent = await conn.scalar(
+        sa.select(audit.c.id)
+        .where(
+            audit.c.staff_id == member.id,
+            audit.c.action == "read",
+            audit.c.conversation_id == conversation,
+            audit.c.created_at > sa.func.now() - sa.text("interval '1 hour'"),
+        )
+        .limit(1)
+    )
+    if recent is None:
+        await access_conversation(conn, member, conversation, purpose="read")
+
+
+async def conversation_row(conn: AsyncConnection, conversation: uuid.UUID, *, lock: bool = False) -> Any:
+    """The conversation's facts without any words: nothing here needs an audit row. ``lock``: until we commit."""
+    query = sa.select(
+        conversations.c.id, conversations.c.channel, conversations.c.language, conversations.c.opted_out
+    ).where(conversations.c.id == conversation)
+    return (await conn.execute(query.with_for_update() if lock else query)).one_or_none()
+
+
+async def latest_inbound(conn: AsyncConnection, conversation: uuid.UUID) -> int:
+    """The number of the newest message of the person."""
+    found = await conn.scalar(
+        sa.select(sa.func.max(messages.c.seq)).where(
+            messages.c.conversation_id == conversation, messages.c.direction == "in"
+        )
+    )
+    return int(found or 0)

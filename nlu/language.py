@@ -77,7 +77,7 @@ class Cascade:
         self._lingua: Lingua | None = None
 
     def detect(self, text: str, *, history: str | None = None) -> Language:
-        text = words_only(text[:MAX_CHARACTERS])
+        text = words_only(text[:MAX_CHARACTERS].encode("utf-8", "ignore").decode())  # no lone surrogates
         script, letters = main_script(text)
         if script is None or all(word in _ANY_LANGUAGE for word in _words(text)):
             return UNKNOWN

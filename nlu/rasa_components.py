@@ -4,7 +4,7 @@ Rasa wires graph components by parameter name and reads their annotations when i
 no postponed annotations, and the parameter of `process_training_data` must be called `training_data`.
 Runs in the engine's environment only (Python 3.10).
 """
-# ruff: noqa: UP006, UP035, UP045 (Rasa compares these annotations with its own, which are of the older kind)
+
 
 import base64
 import binascii

@@ -102,7 +102,7 @@ class ScriptedEngine:
     asked: list[str] = field(default_factory=list)
 
     async def respond(
-        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None
+        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None, asked: str | None
     ) -> Sequence[Answer]:
         self.asked.append(text)
         return self.answers

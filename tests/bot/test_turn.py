@@ -30,7 +30,7 @@ def claim(**changes: object) -> Claim:
 
 
 def situation(state: str | None = None, severity: str = "none", last: datetime | None = None) -> turn.Situation:
-    return turn.Situation(state, severity, last, "en", ())
+    return turn.Situation(state, severity, last, None, "en", ())
 
 
 def understood(*indicators: str, text: str = "hello", tag: str = "en", confidence: float = 0.9) -> turn.Understanding:

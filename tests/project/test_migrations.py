@@ -13,29 +13,19 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 
-from bot import database, embedded, tables
+from bot import database, tables
 from bot.settings import ROOT, SettingsError
 from bot.vault import Vault, new_key
-
-vault = Vault.from_key(new_key())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    running = embedded.start(tmp_path_factory.mktemp("var"))
-    yield running.url
-    embedded.stop(running)
+from tests.conftest import at
 
 
 @pytest.fixture
-def url(server: str) -> Iterator[str]:
-    """An empty database of its own."""
-    name = f"t{uuid.uuid4().hex}"
-    admin = sa.create_engine(driver(server), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-    with admin.connect() as conn:
+def url(postgres: str) -> Iterator[str]:
+    """An empty database of the test's own."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    with sa.create_engine(driver(postgres), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT").connect() as conn:
         conn.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as conn:
+        yield at(postgres, name)
         conn.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
@@ -47,7 +37,7 @@ def connect(url: str) -> sa.Connection:
     return sa.create_engine(driver(url), poolclass=sa.NullPool).connect()
 
 
-def test_migrating_an_empty_database_leads_exactly_to_the_tables(url: str) -> None:
+def test_migrating_an_empty_database_leads_exactly_to_the_tables(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     with connect(url) as conn:
         context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
@@ -58,7 +48,7 @@ def test_there_is_one_newest_migration() -> None:
     assert len(ScriptDirectory.from_config(database.alembic_config()).get_heads()) == 1
 
 
-def test_a_second_start_changes_nothing(url: str) -> None:
+def test_a_second_start_changes_nothing(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     before = contents(url)
     database.prepare(url, vault)
@@ -72,7 +62,7 @@ def test_two_gateways_may_start_at_once_on_an_empty_database(url: str) -> None:
     assert [process.wait(60) for process in processes] == [0, 0]
 
 
-def test_rows_survive_a_restart(url: str) -> None:
+def test_rows_survive_a_restart(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     with connect(url) as conn:
         conn.execute(signal())
@@ -85,7 +75,7 @@ def test_rows_survive_a_restart(url: str) -> None:
 @pytest.mark.parametrize(
     "change", [tables.signals.update().values(severity="none"), tables.signals.delete()], ids=["update", "delete"]
 )
-def test_the_signal_log_is_append_only(url: str, change: sa.Update | sa.Delete) -> None:
+def test_the_signal_log_is_append_only(url: str, vault: Vault, change: sa.Update | sa.Delete) -> None:
     database.prepare(url, vault)
     with connect(url) as conn:
         conn.execute(signal())
@@ -96,7 +86,7 @@ def test_the_signal_log_is_append_only(url: str, change: sa.Update | sa.Delete) 
         assert list(conn.scalars(sa.select(tables.signals.c.severity))) == ["high"]
 
 
-def test_one_indicator_of_a_message_is_logged_once(url: str) -> None:
+def test_one_indicator_of_a_message_is_logged_once(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     row = signal()
     with connect(url) as conn:
@@ -105,7 +95,7 @@ def test_one_indicator_of_a_message_is_logged_once(url: str) -> None:
             conn.execute(row.values(id=uuid.uuid4()))
 
 
-def test_another_data_key_is_refused_in_one_sentence(url: str) -> None:
+def test_another_data_key_is_refused_in_one_sentence(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     with pytest.raises(SettingsError) as refused:
         database.prepare(url, Vault.from_key(new_key()))
@@ -114,7 +104,7 @@ def test_another_data_key_is_refused_in_one_sentence(url: str) -> None:
     database.prepare(url, vault)  # the right key still fits
 
 
-def test_a_database_of_a_newer_release_is_refused_and_left_alone(url: str) -> None:
+def test_a_database_of_a_newer_release_is_refused_and_left_alone(url: str, vault: Vault) -> None:
     database.prepare(url, vault)
     with connect(url) as conn:
         conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -128,7 +118,7 @@ def test_a_database_of_a_newer_release_is_refused_and_left_alone(url: str) -> No
         assert conn.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"
 
 
-def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path, vault: Vault) -> None:
     with pytest.raises(SettingsError) as refused:
         database.prepare(f"postgresql:///passerelle?host={tmp_path}", vault)
     [problem] = refused.value.problems

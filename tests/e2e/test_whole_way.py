@@ -1,0 +1,166 @@
+"""A person on the web chat and an advocate in the console, both in real Chromium, and everything between them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.running import Gateway, running, until
+
+pytestmark = pytest.mark.slow
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SHOTS = Path(__file__).parents[2] / "var" / "screenshots"
+PHONE = {"width": 360, "height": 740}
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def gateway(database_url: str, tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(database_url, tmp_path)
+    for name in ("nour", "sacha"):
+        added = made.command("staff", "add", name, "--role", "advocate", "--display", name.title(), text=PASSWORD)
+        assert added.returncode == 0, added.stderr
+    with running(made):
+        yield made
+
+
+def open_page(browser: Browser, **options: object) -> Page:
+    page = browser.new_context(**options).new_page()  # type: ignore[arg-type]
+    page.set_default_timeout(15_000)
+    return page
+
+
+def log_in(page: Page, gateway: Gateway, name: str = "nour") -> None:
+    page.goto(f"{gateway.base}/console")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Queue", exact=True)).to_be_visible()
+
+
+def write(page: Page, text: str) -> None:
+    page.locator("#text").fill(text)
+    page.locator("#text").press("Enter")
+
+
+def shoot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_person_writes_and_an_advocate_answers(browser: Browser, gateway: Gateway) -> None:
+    advocate = open_page(browser)
+    log_in(advocate, gateway)
+    expect(advocate.get_by_text("Nobody is waiting.")).to_be_visible()
+    assert_accessible(advocate)
+
+    person = open_page(browser, viewport=PHONE)
+    person.goto(f"{gateway.base}/chat?lang=en")
+    assert_accessible(person)
+    write(person, "my boss keeps my passport and he locked the door, i cant go out")
+    log = person.get_by_role("log")
+    expect(log).to_contain_text("a person from our team")
+
+    # the handoff appears without reloading
+    accept = advocate.get_by_role("button", name="Accept")
+    expect(accept).to_be_visible(timeout=5_000)
+    expect(advocate.locator("#queue")).to_contain_text("my boss keeps my passport")
+    shoot(advocate, "queue")
+    assert_accessible(advocate)
+    accept.click()
+
+    advocate.get_by_role("textbox", name="Message").fill("Hello, I am here. Is it safe to write now?")
+    advocate.get_by_role("button", name="Send").click()
+    expect(log).to_contain_text("Is it safe to write now?")
+    write(person, "yes for ten minutes")
+    expect(advocate.locator("#messages")).to_contain_text("yes for ten minutes")
+    shoot(person, "chat")
+    shoot(advocate, "conversation")
+    assert_accessible(advocate)
+    assert_accessible(person)
+    assert person.get_by_role("log").inner_text().count("Is it safe to write now?") == 1
+
+    # the assistant stays silent while the advocate is there
+    write(person, "what are my rights?")
+    expect(advocate.locator("#messages")).to_contain_text("what are my rights?")
+    assert gateway.log()[-1]["direction"] == "in"
+
+    advocate.locator("input[name=classification][value=trafficking_labour]").check()
+    advocate.get_by_role("button", name="Close conversation").click()
+    expect(advocate.get_by_text("You have no open conversation.")).to_be_visible()
+
+
+def test_exactly_one_of_two_advocates_accepts_and_the_other_is_told(browser: Browser, gateway: Gateway) -> None:
+    first, second = open_page(browser), open_page(browser)
+    log_in(first, gateway, "nour")
+    log_in(second, gateway, "sacha")
+    assert gateway.sms("mon patron garde mon passeport", sid="SM1").status_code == 200
+    expect(first.get_by_role("button", name="Accept")).to_be_visible(timeout=5_000)
+    expect(second.get_by_role("button", name="Accept")).to_be_visible(timeout=5_000)
+    second_form = second.locator("form[action$='/accept']").first.get_attribute("action")
+    csrf = second.locator("form[action$='/accept'] input[name=csrf]").first.get_attribute("value")
+    first.get_by_role("button", name="Accept").click()
+    expect(first.get_by_role("textbox", name="Message")).to_be_visible()
+    answer = second.request.post(f"{gateway.base}{second_form}", form={"csrf": csrf or ""})
+    assert answer.status == 409
+    assert "Nour" in answer.text()
+    first.get_by_role("textbox", name="Message").fill("Bonjour, je suis là.")
+    first.get_by_role("button", name="Send").click()
+    until(lambda: "Bonjour, je suis là." in gateway.phone(), what="the SMS")
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "ar", "zh-Hant", "pa"])
+def test_the_chat_page_in_its_languages(browser: Browser, gateway: Gateway, language: str) -> None:
+    page = open_page(browser, viewport=PHONE, color_scheme="dark" if language == "fr" else "light")
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(f"{gateway.base}/chat?lang={language}")
+    assert page.locator("html").get_attribute("dir") == ("rtl" if language == "ar" else "ltr")
+    until(lambda: page.locator("#text").is_editable(), what="the composer")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert_accessible(page)
+    shoot(page, f"chat-{language}")
+    assert problems == []
+    assert page.context.cookies() == []
+    assert page.evaluate("localStorage.length") == 0
+
+
+def test_a_reload_of_the_page_brings_the_conversation_back_once(browser: Browser, gateway: Gateway) -> None:
+    page = open_page(browser, viewport=PHONE)
+    page.goto(f"{gateway.base}/chat?lang=en")
+    write(page, "my boss keeps my passport")
+    expect(page.get_by_role("log")).to_contain_text("a person from our team")
+    page.reload()
+    expect(page.get_by_role("log")).to_contain_text("a person from our team")
+    assert page.get_by_role("log").inner_text().count("my boss keeps my passport") == 1
+
+
+def test_the_console_is_closed_to_strangers(gateway: Gateway) -> None:
+    for path in ("", "/queue", "/signals", "/events", "/conversations/00000000-0000-0000-0000-000000000000"):
+        answer = httpx.get(f"{gateway.base}/console{path}", follow_redirects=False)
+        assert answer.status_code in (302, 303, 401), path
+    answer = httpx.post(f"{gateway.base}/console/login", data={"name": "nour", "password": PASSWORD})
+    assert answer.status_code == 403  # no CSRF token
