@@ -134,7 +134,8 @@ async def _situation(conn: AsyncConnection, services: Services, claim: Claim, me
         last_reply_at=last.created_at if last else None,
         last_reply_key=last.response_key if last else None,
         default_language=services.settings.default_language,
-        history=tuple(text for text in reversed(texts) if text.strip()),
+        # once a handoff is open, what led to it must not mark every "yes" that follows
+        history=() if handoff else tuple(text for text in reversed(texts) if text.strip()),
     )
 
 

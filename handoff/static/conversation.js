@@ -6,6 +6,9 @@ const log = by("messages"), reply = by("reply"), field = by("text"), error = by(
 const id = log.dataset.conversation;
 const path = `/console/conversations/${encodeURIComponent(id)}`;
 const draftKey = `draft:${id}`;
+/* Closing posts a form; its own answer leads on, and the event it causes must not reload the page first. */
+let leaving = false;
+addEventListener("submit", (event) => { if (event.target.id === "close") leaving = true; });
 const UNSETTLED = new Set(["queued", "sending", "sent", "unknown"]);
 const RECENT = 20;
 const title = document.title;
@@ -84,7 +87,7 @@ function onConversation(event) {
 /* Somebody else accepted or closed it: the forms on this page are no longer true. */
 function onQueue(event) {
   const known = document.querySelector("[data-handoff]")?.dataset;
-  if (known && String(event.handoff) === known.handoff && event.state !== known.state) location.reload();
+  if (known && String(event.handoff) === known.handoff && event.state !== known.state && !leaving) location.reload();
 }
 
 // ── the reply ───────────────────────────────────────────────────────────────
