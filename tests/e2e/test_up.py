@@ -1,0 +1,125 @@
+"""`passerelle up`, as an operator meets it: everything starts, what falls comes back, Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from bot.settings import ROOT
+from tests.running import Gateway, free_port, until
+
+pytestmark = pytest.mark.slow
+
+
+class Everything(Gateway):
+    """`passerelle up` as a child process, on the embedded database."""
+
+    def start(self) -> None:
+        with (self.folder / "up.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bot.cli", "up"], env=self.environment, cwd=ROOT, stdout=log, stderr=log
+            )
+        until(self.answers, seconds=60, what="the gateway's start")
+        until(self.engine_answers, seconds=180, what="the engine's start")
+
+    def engine_answers(self) -> bool:
+        try:
+            return bool(httpx.get(f"{self.base}/health/ready", timeout=5).json()["engine"])
+        except (httpx.HTTPError, ValueError):
+            return False
+
+    def child(self, word: str) -> psutil.Process:
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if word in " ".join(child.cmdline()))
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    folder = tmp_path_factory.mktemp("up")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    made = Everything("", folder)
+    del made.environment["PASSERELLE_DATABASE_URL"], made.environment["PASSERELLE_DATA_KEY"]
+    made.environment["PASSERELLE_ENGINE_URL"] = f"http://127.0.0.1:{free_port()}"
+    trained = ROOT / "var" / "models"
+    if (trained / "passerelle.tar.gz").exists():  # `up` trains anew when it is not of the present data
+        shutil.copytree(trained, folder / "models")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        if made.process is not None:
+            made.process.wait(30)
+
+
+def test_questions_are_answered_in_the_persons_language(everything: Everything) -> None:
+    for number, (question, beginning) in enumerate(
+        [
+            ("what are the signs of trafficking?", "Some signs"),
+            ("¿esto es confidencial?", "info.confidential"),
+            ("saan ako pwede matulog ngayong gabi", "info.shelter"),
+            ("मुझे मदद कहाँ मिलेगी", "info.services_ask_place"),
+        ]
+    ):
+        sender = f"+1514555900{number}"
+        assert everything.sms(question, sid=f"SMq{number}", sender=sender).status_code == 200
+        answers = until(lambda sender=sender: everything.phone(sender), what=question)
+        wanted = beginning if " " in beginning else texts(["es", "tl", "hi"][number - 1])[beginning]
+        assert answers[0].startswith(wanted)
+
+
+def texts(language: str) -> dict[str, str]:
+    from translations import catalog
+
+    return {key: text.text for key, text in catalog.load().texts[language].items()}
+
+
+def test_say_prints_what_the_phone_shows(everything: Everything) -> None:
+    said = everything.command("say", "--channel", "sms", "--from", "+15145550123", "mon patron garde mon passeport")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("← " + texts("fr")["handoff.high"][:30])
+
+
+def test_without_the_engine_escalations_go_on_and_it_comes_back(everything: Everything) -> None:
+    os.kill(everything.child("rasa").pid, signal.SIGKILL)
+    everything.sms("what are the signs of trafficking?", sid="SMd1", sender="+15145559100")
+    everything.sms("my boss keeps my passport", sid="SMd2", sender="+15145559101")
+    escalated = until(lambda: everything.phone("+15145559101"), what="the escalation's answer")
+    assert escalated[0] == texts("en")["handoff.high"]
+    fallback = until(lambda: everything.phone("+15145559100"), what="an honest fallback")
+    assert fallback[0] == texts("en")["fallback.engine_down"]
+    until(everything.engine_answers, seconds=90, what="the engine's return")
+
+
+def test_a_killed_gateway_comes_back_by_itself(everything: Everything) -> None:
+    everything.sms("my boss keeps my passport", sid="SMg1", sender="+15145559200")
+    os.kill(everything.child("serve").pid, signal.SIGKILL)
+    until(everything.answers, seconds=40, what="the gateway's return")
+    entries = until(
+        lambda: [entry for entry in everything.log() if entry["direction"] == "out" and "calling" in entry["text"]],
+        what="the answer",
+    )
+    assert entries
+
+
+def test_ctrl_c_leaves_nothing_running(everything: Everything, tmp_path: Path) -> None:
+    assert everything.process is not None
+    family = [psutil.Process(everything.process.pid), *psutil.Process(everything.process.pid).children(recursive=True)]
+    everything.process.send_signal(signal.SIGINT)
+    assert everything.process.wait(40) == 0
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    postmaster = everything.folder / "postgres" / "postmaster.pid"
+    assert not postmaster.exists()
+    assert "Stopped." in (everything.folder / "up.log").read_text()

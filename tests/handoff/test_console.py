@@ -1,0 +1,418 @@
+"""The console over HTTP: what an advocate, and what somebody who should not be there, gets to see and to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+import sqlalchemy as sa
+
+from bot import outbox
+from bot.services import Services
+from bot.tables import audit, conversations, deliveries, handoffs, messages, sessions, signals
+from handoff import queue
+from handoff.console import cut_at_evidence
+from tests.handoff.desk import DISCLOSURE, Browser, Desk, open_desk
+
+
+@pytest.fixture
+async def desk(services: Services) -> AsyncIterator[Desk]:
+    async with open_desk(services) as opened:
+        yield opened
+
+
+async def handoff_of(desk: Desk, conversation: uuid.UUID) -> uuid.UUID:
+    (row,) = await desk.rows(handoffs, handoffs.c.conversation_id == conversation)
+    key: uuid.UUID = row.id
+    return key
+
+
+async def accepted(desk: Desk, browser: Browser, conversation: uuid.UUID) -> uuid.UUID:
+    """The handoff after this advocate has accepted it and opened the page."""
+    handoff = await handoff_of(desk, conversation)
+    answer = await browser.post(f"/console/handoffs/{handoff}/accept")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/console/conversations/{conversation}"
+    assert (await browser.get(answer.headers["location"])).status_code == 200
+    return handoff
+
+
+async def newest(desk: Desk, conversation: uuid.UUID) -> int:
+    return max(row.seq for row in await desk.rows(messages, messages.c.conversation_id == conversation))
+
+
+async def written(desk: Desk, author: str) -> list[str]:
+    found = await desk.rows(messages, messages.c.author == author)
+    return [desk.words(row) for row in sorted(found, key=lambda row: row.seq)]
+
+
+async def send(
+    desk: Desk, browser: Browser, conversation: uuid.UUID, text: str, *, version: int | None = None, client_id: str = ""
+) -> tuple[int, str]:
+    """(status, page)."""
+    seen = await newest(desk, conversation) if version is None else version
+    answer = await browser.post(
+        f"/console/conversations/{conversation}/send",
+        text=text, version=str(seen), client_id=client_id or str(uuid.uuid4()),
+    )  # fmt: skip
+    return answer.status_code, answer.text
+
+
+# -- the queue and the conversation
+
+
+async def test_the_queue_shows_how_grave_it_is_and_why(desk: Desk) -> None:
+    await desk.person()
+    nour = await desk.member("nour")
+    page = (await nour.get("/console")).text
+    assert "<title>(1) Queue" in page
+    assert 'data-severity="high"' in page
+    assert "Papers kept" in page
+    assert "my boss keeps my passport" in page
+    assert "English" in page
+    fragment = (await nour.get("/console/queue")).text
+    assert "my boss keeps my passport" in fragment
+    assert "<html" not in fragment
+
+
+async def test_words_are_escaped(desk: Desk) -> None:
+    conversation = await desk.person("<script>alert(1)</script> my boss keeps my passport </script><b>")
+    nour = await desk.member("nour")
+    for path in ("/console", "/console/queue", f"/console/conversations/{conversation}"):
+        page = (await nour.get(path)).text
+        assert "passport" in page
+        assert "<script>alert" not in page
+        assert "</script><b>" not in page
+
+
+async def test_half_a_character_does_not_blind_the_queue(desk: Desk) -> None:
+    conversation = await desk.person("my boss keeps my passport \ud83d and \u0000 me")
+    nour = await desk.member("nour")
+    for path in ("/console", "/console/queue", f"/console/conversations/{conversation}"):
+        answer = await nour.get(path)
+        assert answer.status_code == 200
+        assert "my boss keeps my passport" in answer.text
+
+
+async def test_accepting_tells_the_person_and_the_log(desk: Desk) -> None:
+    conversation = await desk.person("mon patron garde mon passeport et il a fermé la porte à clé")
+    nour = await desk.member("nour")
+    handoff = await accepted(desk, nour, conversation)
+    assert await written(desk, "service") == [desk.services.catalog.texts["fr"]["handoff.accepted"].text]
+    (row,) = await desk.rows(messages, messages.c.author == "service")
+    assert row.dedupe_key == f"accepted:{handoff}"
+    (part,) = await desk.rows(deliveries, deliveries.c.message_id == row.id)
+    assert (part.state, part.priority) == ("queued", 1)
+    assert len(await desk.rows(signals, signals.c.kind == "accepted")) == 1
+
+
+async def test_who_comes_second_is_told_by_whom(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour, sacha = await desk.member("nour"), await desk.member("sacha")
+    handoff = await accepted(desk, nour, conversation)
+    answer = await sacha.post(f"/console/handoffs/{handoff}/accept")
+    assert answer.status_code == 409
+    assert "Nour has already accepted this handoff." in answer.text
+    assert "Accepted by Nour" in (await sacha.get("/console")).text
+    assert len(await written(desk, "service")) == 1
+
+
+async def test_accepting_does_not_collide_with_a_turn_of_the_same_person(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    handoff = await handoff_of(desk, conversation)
+    async with desk.services.database.begin() as conn:  # as a turn does: first the conversation, then its handoff
+        await conn.execute(sa.select(conversations).where(conversations.c.id == conversation).with_for_update())
+        accepting = asyncio.create_task(nour.post(f"/console/handoffs/{handoff}/accept"))
+        await asyncio.sleep(0.3)
+        await queue.open_handoff(
+            conn, conversation=conversation, message=uuid.uuid4(), severity="critical", indicators=("violence",),
+            language="en", channel="sms",
+        )  # fmt: skip
+    assert (await accepting).status_code == 303
+    (row,) = await desk.rows(handoffs)
+    assert (row.state, row.severity) == ("accepted", "critical")
+
+
+async def test_closing_tells_the_person_and_keeps_the_classification(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour, sacha = await desk.member("nour"), await desk.member("sacha")
+    handoff = await accepted(desk, nour, conversation)
+    form = {"classification": "trafficking_labour", "writer": "person_affected", "note": "asked for a lawyer"}
+    refused = await sacha.post(f"/console/handoffs/{handoff}/close", **form)
+    assert refused.status_code == 409
+    assert "Nour has already accepted this handoff." in refused.text
+    assert (await nour.post(f"/console/handoffs/{handoff}/close", **{**form, "writer": "a fox"})).status_code == 400
+    assert (await nour.post(f"/console/handoffs/{handoff}/close", **form)).status_code == 303
+    (row,) = await desk.rows(handoffs)
+    assert (row.state, row.classification, row.writer) == ("closed", "trafficking_labour", "person_affected")
+    assert (await written(desk, "service"))[-1] == desk.services.catalog.texts["en"]["handoff.closed"].text
+    assert "This conversation is closed." in (await nour.get(f"/console/conversations/{conversation}")).text
+
+
+async def test_who_wrote_stop_is_told_nothing(desk: Desk) -> None:
+    conversation = await desk.person()
+    await desk.execute(conversations.update().values(opted_out=True))
+    nour = await desk.member("nour")
+    handoff = await accepted(desk, nour, conversation)
+    status, page = await send(desk, nour, conversation, "Hello")
+    assert status == 409
+    assert "the person wrote STOP" in page
+    assert (await nour.post(f"/console/handoffs/{handoff}/close", classification="unsure")).status_code == 303
+    assert await written(desk, "service") == []
+    assert await written(desk, "advocate") == []
+
+
+async def test_an_unknown_conversation_is_not_found(desk: Desk) -> None:
+    nour = await desk.member("nour")
+    assert (await nour.get(f"/console/conversations/{uuid.uuid4()}")).status_code == 404
+    assert (await nour.post(f"/console/handoffs/{uuid.uuid4()}/accept")).status_code == 409
+    assert (await nour.post(f"/console/handoffs/{uuid.uuid4()}/close", classification="unsure")).status_code == 409
+
+
+# -- writing
+
+
+async def test_a_sent_message_waits_in_the_outbox_before_all_others(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    status, _ = await send(desk, nour, conversation, " Hello, is it safe?\r\nYou can say no. ", client_id="abc-1")
+    assert status == 303
+    (row,) = await desk.rows(messages, messages.c.author == "advocate")
+    assert desk.words(row) == "Hello, is it safe?\nYou can say no."
+    assert row.dedupe_key == f"advocate:{conversation}:abc-1"
+    (part,) = await desk.rows(deliveries, deliveries.c.message_id == row.id)
+    assert (part.state, part.priority) == ("queued", 0)
+    assert "Nour" in (await nour.get(f"/console/conversations/{conversation}/messages", after=row.seq - 1)).text
+
+
+async def test_a_second_press_sends_nothing_twice(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    seen = await newest(desk, conversation)
+    forms = (send(desk, nour, conversation, "Hello", version=seen, client_id="same") for _ in range(5))
+    assert {status for status, _ in await asyncio.gather(*forms)} == {303}
+    await desk.person("yes i can write")  # the answer to the first press was lost, and the person was quick
+    status, _ = await send(desk, nour, conversation, "Hello", version=seen, client_id="same")
+    assert status == 303
+    assert await written(desk, "advocate") == ["Hello"]
+
+
+async def test_words_changed_after_a_lost_answer_are_sent(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    for text in ("Hello", "Hello again", "Hello again"):
+        assert (await send(desk, nour, conversation, text, client_id="same"))[0] == 303
+    assert await written(desk, "advocate") == ["Hello", "Hello again"]
+
+
+async def test_words_the_advocate_has_not_seen_stop_the_send_and_keep_the_text(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    seen = await newest(desk, conversation)
+    await desk.person("he is coming, stop writing")
+    status, page = await send(desk, nour, conversation, "Call me <now>", version=seen)
+    assert status == 409
+    assert "the person has written something new" in page
+    assert "he is coming" in page
+    assert ">Call me &lt;now&gt;</textarea>" in page
+    assert await written(desk, "advocate") == []
+    assert (await send(desk, nour, conversation, "Call me"))[0] == 303
+
+
+async def test_our_own_words_do_not_stop_the_next_ones(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    seen = await newest(desk, conversation)
+    for text in ("Hello", "I am Nour"):
+        assert (await send(desk, nour, conversation, text, version=seen))[0] == 303
+
+
+async def test_only_who_accepted_writes(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour, sacha = await desk.member("nour"), await desk.member("sacha")
+    assert (await send(desk, nour, conversation, "Hello"))[0] == 409
+    await accepted(desk, nour, conversation)
+    status, page = await send(desk, sacha, conversation, "Hello")
+    assert status == 409
+    assert "only the advocate who accepted this conversation" in page
+    assert (await send(desk, sacha, uuid.uuid4(), "Hello", version=1))[0] == 404
+    assert await written(desk, "advocate") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("   \n", "the message is empty"), ("x" * 4001, "longer than 4000 characters")],
+    ids=["empty", "too-long"],
+)
+async def test_what_cannot_be_sent_is_refused_with_a_sentence(desk: Desk, text: str, sentence: str) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    status, page = await send(desk, nour, conversation, text)
+    assert status == 400
+    assert sentence in page
+    assert await written(desk, "advocate") == []
+
+
+@pytest.mark.parametrize("version", ["", "²", "-1", "9" * 6000, "x"])
+async def test_a_strange_version_is_no_reason_to_fall_over(desk: Desk, version: str) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    form = {"text": "Hello", "version": version, "client_id": "a\u0000b"}
+    assert (await nour.post(f"/console/conversations/{conversation}/send", **form)).status_code in (303, 409)
+    path = f"/console/conversations/{conversation}/messages"
+    assert (await nour.get(path, after=version[:3000])).status_code == 200
+    vera = await desk.member("vera", "supervisor")
+    assert (await vera.get("/console/signals", before=version[:3000])).status_code == 200
+
+
+async def test_web_chat_is_read_not_sent(desk: Desk) -> None:
+    conversation = await desk.person(channel="web", sender="token")
+    nour = await desk.member("nour")
+    await accepted(desk, nour, conversation)
+    await send(desk, nour, conversation, "Hello")
+    assert {row.state for row in await desk.rows(deliveries)} == {"sent"}
+    async with desk.services.database.begin() as conn:
+        assert await outbox.claim_part(conn, desk.services.vault) is None
+
+
+# -- reading is audited
+
+
+async def test_opening_the_page_is_one_reading_and_its_polls_are_none(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+
+    async def readings() -> int:
+        return len(await desk.rows(audit, audit.c.action == "read", audit.c.conversation_id == conversation))
+
+    await nour.get(f"/console/conversations/{conversation}")
+    assert await readings() == 1
+    for after in (1, 2, 1):
+        assert (await nour.get(f"/console/conversations/{conversation}/messages", after=after)).status_code == 200
+    assert await readings() == 1
+    await nour.get(f"/console/conversations/{conversation}")
+    assert await readings() == 2
+
+
+async def test_the_fragment_is_no_way_around_the_audit(desk: Desk) -> None:
+    conversation = await desk.person()
+    await desk.person("now what?")
+    nour = await desk.member("nour")
+    answer = await nour.get(f"/console/conversations/{conversation}/messages", after=1)
+    assert "now what?" in answer.text
+    (row,) = await desk.rows(audit, audit.c.action == "read")
+    assert (row.actor, row.conversation_id) == ("nour", conversation)
+
+
+# -- live events
+
+
+async def frames(browser: Browser, wanted: int) -> AsyncIterator[tuple[str, dict[str, object]]]:
+    """The first (event, data) pairs of the stream."""
+    async with browser.client.stream("GET", "/console/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert stream.headers["cache-control"] == "no-store"
+        event = ""
+        async for line in stream.aiter_lines():
+            if line.startswith("event: "):
+                event = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield event, json.loads(line.removeprefix("data: "))
+                wanted -= 1
+                if wanted == 0:
+                    return
+
+
+async def test_the_queue_hears_of_a_disclosure_within_a_second(desk: Desk) -> None:
+    nour = await desk.member("nour")
+    seen: list[tuple[str, dict[str, object]]] = []
+    async with asyncio.timeout(10):
+        while not desk.services.hub.connected:
+            await asyncio.sleep(0.01)
+        stream = frames(nour, 4)
+        seen.append(await anext(stream))
+        conversation = await desk.person()
+        async for frame in stream:
+            seen.append(frame)
+    handoff = await handoff_of(desk, conversation)
+    assert seen[0] == ("hello", {})
+    assert ("queue", {"handoff": str(handoff), "state": "waiting", "severity": "high"}) in seen
+    assert ("conversation", {"conversation": str(conversation), "seq": 1}) in seen
+    assert "passport" not in str(seen)
+
+
+async def test_a_delivery_says_no_number_and_a_missed_event_says_hello(desk: Desk) -> None:
+    nour = await desk.member("nour")
+    conversation = str(uuid.uuid4())
+    async with asyncio.timeout(10):
+        while not desk.services.hub.connected:
+            await asyncio.sleep(0.01)
+        stream = frames(nour, 3)
+        seen = [await anext(stream)]
+        desk.services.hub.publish({"kind": "something else"})
+        desk.services.hub.publish({"kind": "delivery", "conversation": conversation})
+        desk.services.hub.publish({"kind": "missed"})
+        seen += [frame async for frame in stream]
+    assert seen == [("hello", {}), ("conversation", {"conversation": conversation}), ("hello", {})]
+
+
+# -- the signal log
+
+
+async def test_the_signal_log_pages_backwards_and_holds_no_words(desk: Desk) -> None:
+    conversation = await desk.person()
+    row = {"kind": "accepted", "conversation_id": conversation, "severity": "high", "channel": "sms"}
+    await desk.execute(signals.insert().values([{**row, "id": uuid.uuid4(), "details": {"waited": 1}}] * 1))
+    more = [{**row, "id": uuid.uuid4(), "details": {"waited": 2, "staff": "somebody"}} for _ in range(120)]
+    await desk.execute(signals.insert().values(more))
+    ana = await desk.member("ana", "analyst")
+    first = (await ana.get("/console/signals")).text
+    assert first.count("<tr>") == 101
+    assert "passport and" not in first
+    assert "somebody" not in first
+    total = len(await desk.rows(signals))
+    older = first.split('rel="next" href="')[1].split('"')[0]
+    second = (await ana.get(older)).text
+    assert second.count("<tr>") == total - 100 + 1
+    assert "Papers kept" in second
+    assert 'rel="next"' not in second
+
+
+# -- evidence
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([], [("abcdef", None)]),
+        ([("x", 0, 3)], [("abc", "x"), ("def", None)]),
+        ([("x", 2, 4), ("y", 3, 6)], [("ab", None), ("cd", "x"), ("ef", None)]),
+        ([("x", 4, 99), ("y", 1, 2)], [("a", None), ("b", "y"), ("cd", None), ("ef", "x")]),
+        ([("x", 3, 3), ("y", 9, 12)], [("abcdef", None)]),
+    ],
+)
+def test_a_text_is_cut_at_its_evidence(
+    spans: list[tuple[str, int, int]], expected: list[tuple[str, str | None]]
+) -> None:
+    evidence = tuple({"indicator": name, "start": start, "end": end} for name, start, end in spans)
+    assert [(part["text"], part["indicator"]) for part in cut_at_evidence("abcdef", evidence)] == expected
+
+
+async def test_the_evidence_is_marked_in_the_conversation(desk: Desk) -> None:
+    conversation = await desk.person()
+    nour = await desk.member("nour")
+    page = (await nour.get(f"/console/conversations/{conversation}")).text
+    assert "<mark>" in page
+    assert DISCLOSURE.split(" and ")[0].split()[-1] in page
+    assert await desk.rows(sessions)
