@@ -50,6 +50,8 @@ async def up(settings: Settings) -> None:
     ensure_port_free(settings.host, settings.port)
     for name in settings.generated:
         tell(f"! {name} was made up for this demonstration and is kept in {settings.var_dir / 'secrets'}.")
+    if "DATA_KEY" in settings.generated:
+        tell("!!! The data key lies beside the data it protects: for trying out only, never for real people.")
     running = None
     url = settings.database_url
     try:
@@ -204,4 +206,5 @@ def engine_environment(settings: Settings, url: str) -> dict[str, str]:
         "RASA_TELEMETRY_ENABLED": "false",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
+        "PYTHONWARNINGS": "ignore",  # Rasa's old libraries warn of their own age at every start
     }

@@ -104,7 +104,7 @@ async def open_desk(services: Services, *, public_url: str = "") -> AsyncIterato
     services = dataclasses.replace(services, settings=settings)
     app = Sanic(f"desk-{uuid.uuid4().hex}", configure_logging=False)
     app.config.FALLBACK_ERROR_FORMAT = "text"
-    app.config.MOTD = False
+    app.config.TOUCHUP = False  # it rewrites the server once a process, and a test is not the last one to need it
     app.blueprint(console)
     app.ctx.services = services
     server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
