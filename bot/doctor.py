@@ -14,6 +14,7 @@ from bot import database, embedded, settings, training
 from bot.settings import KNOWN, PREFIX, Settings, SettingsError
 from bot.supervisor import ENGINE_PYTHON
 from bot.vault import Vault
+from nlu import patterns, risk_model
 from translations import catalog
 
 _NEEDED_SPACE = 4_000_000_000  # bytes: both environments, the database and room to breathe
@@ -59,6 +60,7 @@ def findings() -> Iterator[Finding]:
     yield from _engine(found)
     yield from _database(found)
     yield from _texts(found)
+    yield from _screen()
     yield from _channels(found)
     yield _running(found)
 
@@ -120,6 +122,18 @@ def _texts(found: Settings) -> Iterator[Finding]:
     yield Finding("good", f"texts in {len(texts.texts)} languages")
     if drafted and not found.demo:
         yield Finding("note", f"not served yet, because drafts wait for a review: {', '.join(sorted(drafted))}")
+
+
+def _screen() -> Iterator[Finding]:
+    try:
+        count = len(patterns.load())
+    except (patterns.PatternError, OSError, KeyError) as error:
+        yield Finding("wrong", f"A pattern file of the risk screen cannot be used: {error}")
+        return
+    if risk_model.MODEL.exists():
+        yield Finding("good", f"the risk screen has {count} patterns and its model")
+    else:
+        yield Finding("wrong", "The risk screen has no model, patterns alone decide: run `passerelle train`.")
 
 
 def _channels(found: Settings) -> Iterator[Finding]:

@@ -247,6 +247,8 @@ async def record_status(conn: AsyncConnection, channel: str, status: Status) -> 
             values["error"] = status.error
         await conn.execute(deliveries.update().where(deliveries.c.id == row.id).values(**values))
         await _changed(conn, row.conversation_id)
+    if status.stops:
+        await opt_out(conn, row.conversation_id)
     return True
 
 

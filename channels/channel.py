@@ -58,6 +58,7 @@ class Status:
     state: str  # sent | delivered | read | failed
     delivery: str = ""  # our own id, where the provider echoes it
     error: str = ""
+    stops: bool = False  # the person has opted out with the provider
 
 
 @dataclass(frozen=True, slots=True)

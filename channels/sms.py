@@ -94,7 +94,7 @@ class Sms:
         fields = dict(_form(request.body))
         sid = fields.get("MessageSid") or fields.get("SmsSid", "")
         if urlsplit(request.url).path.endswith("/status"):
-            return _status(request, fields, sid)
+            return self._status(request, fields, sid)
         if not sid or not fields.get("From"):
             return [Unreadable("no MessageSid or no From", request.body)]
         text = fields.get("Body", "")
@@ -109,6 +109,16 @@ class Sms:
                 region=_region(fields),
             )
         ]
+
+    def _status(self, request: RawRequest, fields: dict[str, str], sid: str) -> list[Item]:
+        word = fields.get("MessageStatus") or fields.get("SmsStatus", "")
+        if not sid or not word:
+            return [Unreadable("a status without MessageSid or MessageStatus", request.body)]
+        if word not in _STATES:
+            return []
+        delivery = parse_qs(urlsplit(request.url).query).get("delivery", [""])[0]
+        error = fields.get("ErrorCode", "")
+        return [Status(sid, _STATES[word], delivery=delivery, error=error, stops=self._errors.get(error) == "stop")]
 
     # -- what goes out
 
@@ -217,16 +227,6 @@ def _media(fields: dict[str, str]) -> tuple[Media, ...]:
 def _region(fields: dict[str, str]) -> str | None:
     state = fields.get("FromState", "").upper()
     return state if state in _PROVINCES and fields.get("FromCountry", "CA").upper() == "CA" else None
-
-
-def _status(request: RawRequest, fields: dict[str, str], sid: str) -> list[Item]:
-    word = fields.get("MessageStatus") or fields.get("SmsStatus", "")
-    if not sid or not word:
-        return [Unreadable("a status without MessageSid or MessageStatus", request.body)]
-    if word not in _STATES:
-        return []
-    delivery = parse_qs(urlsplit(request.url).query).get("delivery", [""])[0]
-    return [Status(sid, _STATES[word], delivery=delivery, error=fields.get("ErrorCode", ""))]
 
 
 def split(text: str, limit: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import secrets
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from handoff.staff import Member
 
 HERE = Path(__file__).parent
 COOKIE = "passerelle_session"
-LOGIN_COOKIE = "passerelle_login"
+STATIC = "console_static"
 # Everything in the console needs a login but these route names.
-PUBLIC = ("login", "log_in", "console_static")
+PUBLIC = ("login", "log_in", STATIC)
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -51,24 +51,24 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
     """A rendered template; the member and the CSRF token are always there."""
     member = getattr(request.ctx, "member", None)
     context.setdefault("csrf", member.csrf if member else "")
-    return html(_templates.get_template(template).render(staff=member, **context), status=status)
+    text = _templates.get_template(template).render(staff=member, **context)
+    # Phones cut messages in the middle of an emoji: half a character must not take the whole queue down.
+    return html(text.encode("utf-8", "replace"), status=status)
 
 
 def message(request: Request, title: str, text: str, *, status: int) -> HTTPResponse:
     return page(request, "message.html", title=title, text=text, status=status)
 
 
+def not_for(request: Request) -> HTTPResponse:
+    return message(request, "Not for your role", "Your account may not open this page. Ask a supervisor.", status=403)
+
+
 async def guard(request: Request) -> HTTPResponse | None:
     """Before every console route: who is it, may it write. Login by default, with a short public list."""
-    name = (request.route.name if request.route else "").rsplit(".", 1)[-1]
-    if name in PUBLIC:
+    if _route(request) in PUBLIC:
         return None
-    token = request.cookies.get(COOKIE)
-    services = services_of(request)
-    member = None
-    if token:
-        async with services.database.connect() as conn:
-            member = await staff.member_of(conn, services.vault, token)
+    member = await who(request)
     if member is None:
         return redirect("/console/login", status=303)
     request.ctx.member = member
@@ -79,36 +79,47 @@ async def guard(request: Request) -> HTTPResponse | None:
     return None
 
 
+def _route(request: Request) -> str:
+    return (request.route.name if request.route else "").rsplit(".", 1)[-1]
+
+
+async def who(request: Request) -> Member | None:
+    """Whose session the request's cookie is, as the database says now."""
+    token = request.cookies.get(COOKIE)
+    if not token:
+        return None
+    services = services_of(request)
+    async with services.database.connect() as conn:
+        return await staff.member_of(conn, services.vault, token)
+
+
 def csrf_fits(request: Request, wanted: str) -> bool:
     given = field(request, "csrf") or request.headers.get("x-csrf-token", "")
-    return bool(wanted) and hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+    return bool(wanted) and hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace"))
 
 
 def field(request: Request, name: str) -> str:
-    """A form field's text, empty when it is missing."""
+    """A form field's text with plain line ends, empty when it is missing. PostgreSQL knows no NUL."""
     form: Any = request.form
-    return str(form.get(name) or "") if form else ""
+    return str(form.get(name) or "").replace("\r\n", "\n").replace("\x00", "") if form else ""
 
 
-async def harden(_request: Request, response: HTTPResponse) -> None:
+def number(text: str | None, *, most: int = 2**31 - 1) -> int | None:
+    """A number as a form or an address carries it; None for anything else."""
+    return min(int(text), most) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+async def harden(request: Request, response: HTTPResponse) -> None:
+    """What a browser may do with an answer: nothing from elsewhere, nothing kept, nothing told to others."""
     response.headers["Content-Security-Policy"] = CSP
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-cache" if _route(request) == STATIC else "no-store")
 
 
-def set_cookie(request: Request, response: HTTPResponse, name: str, value: str, *, max_age: int) -> None:
+def set_cookie(
+    request: Request, response: HTTPResponse, name: str, value: str, *, max_age: int, path: str = "/"
+) -> None:
+    """A cookie for the server only; an age of 0 takes it away."""
     secure = services_of(request).settings.public_url.startswith("https://")
-    response.add_cookie(name, value, path="/console", httponly=True, samesite="Strict", secure=secure, max_age=max_age)
-
-
-def drop_cookie(response: HTTPResponse, name: str) -> None:
-    response.delete_cookie(name, path="/console")
-
-
-def login_form(request: Request, *, error: str = "", status: int = 200) -> HTTPResponse:
-    """The login page with a token of its own: nobody is logged in by a form on another site."""
-    token = secrets.token_urlsafe(24)
-    response = page(request, "login.html", error=error, csrf=token, status=status)
-    set_cookie(request, response, LOGIN_COOKIE, token, max_age=1800)
-    return response
+    response.add_cookie(name, value, path=path, httponly=True, samesite="Strict", secure=secure, max_age=max_age)

@@ -85,6 +85,13 @@ async def names(conn: AsyncConnection) -> list[sa.Row[tuple[str, str, str, bool]
     return list(await conn.execute(query))
 
 
+async def retire_demonstration(conn: AsyncConnection) -> None:
+    """Production knows no demonstration accounts: their passwords were printed for everybody."""
+    ended = staff.update().where(staff.c.demonstration).values(active=False).returning(staff.c.id)
+    keys = [row.id for row in await conn.execute(ended)]
+    await conn.execute(sessions.delete().where(sessions.c.staff_id.in_(keys)))
+
+
 async def deactivate(conn: AsyncConnection, name: str) -> bool:
     """Ends an account and its sessions; False when there is none."""
     key = await conn.scalar(

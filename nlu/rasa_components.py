@@ -5,7 +5,6 @@ no postponed annotations, and the parameter of `process_training_data` must be c
 Runs in the engine's environment only (Python 3.10).
 """
 
-
 import base64
 import binascii
 import csv

@@ -110,7 +110,9 @@ async def open_desk(services: Services, *, public_url: str = "") -> AsyncIterato
     server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
     assert server is not None
     await server.startup()
-    listening = asyncio.create_task(services.hub.run())
+    with services.hub.subscribe() as told:
+        listening = asyncio.create_task(services.hub.run())
+        await asyncio.wait_for(told.get(), 10)  # the hub's first word is that it listens
     try:
         async with AsyncExitStack() as stack:
             yield Desk(services, base, stack)
