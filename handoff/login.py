@@ -75,7 +75,8 @@ async def _check(services: Services, name: str, password: str) -> uuid.UUID | in
         async with services.database.begin() as conn:
             await staff.record_failure(conn, found.id)
         return 401
-    return found.id
+    account: uuid.UUID = found.id
+    return account
 
 
 async def _let_in(request: Request, account: uuid.UUID) -> HTTPResponse:

@@ -12,9 +12,7 @@ from translations.render import direction, language_name
 _SOURCES = {"person": "person_writing", "assistant": "assistant", "service": "assistant", "advocate": "advocate"}
 
 
-def queue_lists(
-    rows: Sequence[Any], quoted: dict[Any, list[dict[str, str]]], member: Member
-) -> dict[str, list[dict[str, Any]]]:
+def queue_lists(rows: Sequence[Any], quoted: dict[Any, list[dict[str, str]]], member: Member) -> dict[str, Any]:
     """The open handoffs as the queue shows them: waiting, mine, with others."""
     lists: dict[str, list[dict[str, Any]]] = {"waiting": [], "mine": [], "others": []}
     for row in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -37,14 +36,18 @@ class Everything(Gateway):
         except (httpx.HTTPError, ValueError):
             return False
 
-    def child(self, word: str) -> psutil.Process:
+    def kill(self, word: str) -> bool:
+        """`kill -9` of the child with this word in its command; False when there is none just now."""
         assert self.process is not None
-        children = psutil.Process(self.process.pid).children()
-        return next(child for child in children if word in " ".join(child.cmdline()))
+        for child in psutil.Process(self.process.pid).children():
+            if word in " ".join(child.cmdline()):
+                child.kill()
+                return True
+        return False
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
     folder = tmp_path_factory.mktemp("up")
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)
@@ -55,12 +58,19 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
     if (trained / "passerelle.tar.gz").exists():  # `up` trains anew when it is not of the present data
         shutil.copytree(trained, folder / "models")
     try:
-        made.start()
         yield made
     finally:
         made.stop()
         if made.process is not None:
             made.process.wait(30)
+
+
+@pytest.fixture
+def everything(installed: Everything) -> Everything:
+    """Running, in whatever order the tests come: one of them ends it, and then this is its second start."""
+    if installed.process is None or installed.process.poll() is not None:
+        installed.start()
+    return installed
 
 
 def test_questions_are_answered_in_the_persons_language(everything: Everything) -> None:
@@ -92,19 +102,24 @@ def test_say_prints_what_the_phone_shows(everything: Everything) -> None:
 
 
 def test_without_the_engine_escalations_go_on_and_it_comes_back(everything: Everything) -> None:
-    os.kill(everything.child("rasa").pid, signal.SIGKILL)
+    assert everything.kill("rasa")
     everything.sms("what are the signs of trafficking?", sid="SMd1", sender="+15145559100")
     everything.sms("my boss keeps my passport", sid="SMd2", sender="+15145559101")
     escalated = until(lambda: everything.phone("+15145559101"), what="the escalation's answer")
     assert escalated[0] == texts("en")["handoff.high"]
-    fallback = until(lambda: everything.phone("+15145559100"), what="an honest fallback")
+
+    def fallen_back() -> list[str]:
+        everything.kill("rasa")  # as often as the supervisor starts it anew: a quick machine would answer in time
+        return everything.phone("+15145559100")
+
+    fallback = until(fallen_back, seconds=40, what="an honest fallback")
     assert fallback[0] == texts("en")["fallback.engine_down"]
     until(everything.engine_answers, seconds=90, what="the engine's return")
 
 
 def test_a_killed_gateway_comes_back_by_itself(everything: Everything) -> None:
     everything.sms("my boss keeps my passport", sid="SMg1", sender="+15145559200")
-    os.kill(everything.child("serve").pid, signal.SIGKILL)
+    assert everything.kill("serve")
     until(everything.answers, seconds=40, what="the gateway's return")
     entries = until(
         lambda: [entry for entry in everything.log() if entry["direction"] == "out" and "calling" in entry["text"]],

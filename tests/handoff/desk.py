@@ -15,6 +15,7 @@ from sanic import Sanic
 
 from bot import inbox, worker
 from bot.services import Services
+from bot.tables import handoffs, messages
 from channels.channel import Inbound
 from handoff import staff
 from handoff.console import console
@@ -109,7 +110,7 @@ async def open_desk(services: Services, *, public_url: str = "") -> AsyncIterato
     app.ctx.services = services
     server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
     assert server is not None
-    await server.startup()
+    await server.startup()  # type: ignore[no-untyped-call]
     with services.hub.subscribe() as told:
         listening = asyncio.create_task(services.hub.run())
         await asyncio.wait_for(told.get(), 10)  # the hub's first word is that it listens
@@ -120,7 +121,44 @@ async def open_desk(services: Services, *, public_url: str = "") -> AsyncIterato
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
-        await server.close()
+        await server.close()  # type: ignore[no-untyped-call]
         for connection in list(server.connections):
             connection.abort()
         app.shutdown_tasks(timeout=0)
+
+
+async def handoff_of(desk: Desk, conversation: uuid.UUID) -> uuid.UUID:
+    (row,) = await desk.rows(handoffs, handoffs.c.conversation_id == conversation)
+    key: uuid.UUID = row.id
+    return key
+
+
+async def accepted(desk: Desk, browser: Browser, conversation: uuid.UUID) -> uuid.UUID:
+    """The handoff after this advocate has accepted it and opened the page."""
+    handoff = await handoff_of(desk, conversation)
+    answer = await browser.post(f"/console/handoffs/{handoff}/accept")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/console/conversations/{conversation}"
+    assert (await browser.get(answer.headers["location"])).status_code == 200
+    return handoff
+
+
+async def newest(desk: Desk, conversation: uuid.UUID) -> int:
+    return max(int(row.seq) for row in await desk.rows(messages, messages.c.conversation_id == conversation))
+
+
+async def written(desk: Desk, author: str) -> list[str]:
+    found = await desk.rows(messages, messages.c.author == author)
+    return [desk.words(row) for row in sorted(found, key=lambda row: row.seq)]
+
+
+async def send(
+    desk: Desk, browser: Browser, conversation: uuid.UUID, text: str, *, version: int | None = None, client_id: str = ""
+) -> tuple[int, str]:
+    """(status, page)."""
+    seen = await newest(desk, conversation) if version is None else version
+    answer = await browser.post(
+        f"/console/conversations/{conversation}/send",
+        text=text, version=str(seen), client_id=client_id or str(uuid.uuid4()),
+    )  # fmt: skip
+    return answer.status_code, answer.text
