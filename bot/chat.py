@@ -11,6 +11,7 @@ import contextlib
 import json as jsonlib
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from channels.channel import Inbound, RawRequest
 from translations.render import OWN_NAMES, direction, render
 
 HERE = Path(__file__).parent
-MAX_FRAME = 16_384
+MAX_FRAME = 32_768  # as the socket's own limit in `app`: what gets through is answered
 RATE = (30, 10.0)  # messages, seconds
 PING = 20.0
 POLL = 25.0
@@ -50,7 +51,7 @@ async def harden(_request: Request, response: HTTPResponse) -> None:
     response.headers.setdefault("Content-Security-Policy", CSP)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["Cache-Control"] = "no-store"  # of the page's files too: a cache on the disk tells of the visit
 
 
 chat.middleware(harden, "response")
@@ -137,12 +138,20 @@ async def socket(request: Request, ws: Websocket) -> None:
         session = await chat_session.open_session(services, hello)
         link = Link(services, session, ws, after=_number(hello.get("after")))
         await link.tell(type="welcome", token=session.token, seq=session.seq, language=session.language)
-        reader = asyncio.create_task(_push(link))
-        try:
-            await _receive(link)
-        finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+        await _until_either_ends(_receive(link), _push(link))
+
+
+async def _until_either_ends(*loops: Coroutine[Any, Any, None]) -> None:
+    """A socket that is only half alive must close, so that the page opens another one."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 chat.add_websocket_route(socket, "/ws", name="socket")
@@ -157,7 +166,10 @@ async def _receive(link: Link) -> None:
         frame = _frame(raw)
         kind = frame.get("type")
         if kind == "message":
-            await link.tell(**await take_message(link.services, link.session, frame, link.sent))
+            answer = await take_message(link.services, link.session, frame, link.sent)
+            await link.tell(**answer)
+            if answer["type"] == "ended":
+                return
         elif kind == "language":
             await chat_session.choose_language(link.services, link.session, str(frame.get("language")))
         elif kind == "end":
@@ -179,6 +191,8 @@ async def take_message(
     item = services.channels["web"].parse(raw)[0]
     if not isinstance(item, Inbound):
         return {"type": "error", "key": "chat.not_sent", "client_id": client_id}
+    if await chat_session.ended(services, session):
+        return {"type": "ended"}
     async with services.database.begin() as conn:
         stored = await inbox.store(conn, services.vault, "web", item)
     seq = stored[1] if stored else await chat_session.seq_of(services, item.provider_id)
@@ -201,6 +215,9 @@ async def _push(link: Link) -> None:
     state: dict[str, object] = {}
     with link.services.hub.subscribe() as events:
         while True:
+            if await chat_session.ended(link.services, link.session):
+                await link.tell(type="ended")
+                return
             for message in await chat_session.messages_after(link.services, link.session, link.after):
                 await link.tell(type="message", **message)
                 link.after = max(link.after, int(str(message["seq"])))
@@ -248,7 +265,11 @@ async def post_message(request: Request) -> HTTPResponse:
     found = await chat_session.known(services, _bearer(request))
     if found is None:
         return json({"error": "The chat has ended. Open it again."}, status=401)
+    if len(request.body) > MAX_FRAME:
+        return json({"type": "error", "key": "chat.too_long"}, status=413)
     answer = await take_message(services, found, _frame(request.body))
+    if answer["type"] == "ended":
+        return json({"error": "The chat has ended. Open it again."}, status=401)
     return json(answer, status=200 if answer["type"] == "ack" else 400)
 
 
@@ -262,6 +283,8 @@ async def get_messages(request: Request) -> HTTPResponse:
     deadline = time.monotonic() + POLL
     with services.hub.subscribe() as events:
         while True:
+            if await chat_session.ended(services, found):
+                return json({"messages": [], "ended": True})
             messages = await chat_session.messages_after(services, found, after)
             left = deadline - time.monotonic()
             if messages or left <= 0 or request.args.get("wait") == "0":
@@ -284,14 +307,16 @@ def _bearer(request: Request) -> str:
 
 
 def _frame(raw: str | bytes | None) -> dict[str, Any]:
-    """A JSON object, or an empty one: the page is told nothing of what a hostile client sends."""
+    """A JSON object of single values, or an empty one: the page is told nothing of what a hostile client sends."""
     if raw is None or len(raw) > MAX_FRAME:
         return {}
     try:
         found = jsonlib.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if not isinstance(value, dict | list)}
 
 
 def _number(value: object) -> int:
@@ -306,4 +331,7 @@ def _origin_allowed(request: Request, services: Services) -> bool:
     origin = request.headers.get("origin")
     if not origin or origin.rstrip("/") in (services.settings.public_url, *services.settings.chat_origins):
         return True
-    return bool(urlsplit(origin).netloc == request.headers.get("host"))
+    try:
+        return bool(urlsplit(origin).netloc == request.headers.get("host"))
+    except ValueError:
+        return False

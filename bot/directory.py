@@ -48,17 +48,19 @@ class Service:
 
 
 async def find(conn: AsyncConnection, place: str, need: str) -> list[Service]:
-    """Up to three services for a need: in the city first, then the province, then all of Canada."""
+    """Up to three services for a need, each once: in the city first, then the province, then all of Canada."""
     city, province = locate(place)
     nearness = sa.case(
-        (sa.and_(locations.c.city == city, locations.c.city.is_not(None)), 0),
+        (sa.and_(locations.c.city == city, sa.func.coalesce(locations.c.province, province) == province), 0),
         (sa.and_(locations.c.city.is_(None), locations.c.province == province), 1),
-        (locations.c.province.is_(None), 2),
+        (sa.and_(locations.c.city.is_(None), locations.c.province.is_(None)), 2),
         else_=None,
     )
     wanted = need if need in NEEDS else "services"
-    rows = await conn.execute(
+    near = (
         sa.select(services.c.name, services.c.phone, locations.c.city, organizations.c.demonstration)
+        .add_columns((services.c.need != wanted).label("other"), nearness.label("nearness"))
+        .add_columns(sa.func.row_number().over(partition_by=services.c.id, order_by=nearness).label("rank"))
         .join(locations, locations.c.service_id == services.c.id)
         .join(organizations, organizations.c.id == services.c.organization_id)
         .where(
@@ -66,7 +68,12 @@ async def find(conn: AsyncConnection, place: str, need: str) -> list[Service]:
             services.c.confidential.is_(False),
             sa.true() if wanted == "services" else services.c.need.in_((wanted, "services")),
         )
-        .order_by(nearness, services.c.need != wanted, services.c.name)
+        .subquery()
+    )
+    rows = await conn.execute(
+        sa.select(near.c.name, near.c.phone, near.c.city, near.c.demonstration)
+        .where(near.c.rank == 1)  # of a service's places the nearest
+        .order_by(near.c.nearness, near.c.other, near.c.name)
         .limit(SHOWN)
     )
     return [Service(*row) for row in rows]
@@ -100,12 +107,17 @@ async def import_file(conn: AsyncConnection, path: Path) -> int:
         entries = json.loads(await asyncio.to_thread(path.read_text, encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DirectoryError(f"{path} is not a readable JSON file ({error}).") from error
+    if not isinstance(entries, list):
+        raise DirectoryError(f"{path} must be a list of organizations.")
     count = 0
     for number, entry in enumerate(entries, 1):
         try:
             count += await _import_organization(conn, entry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DirectoryError(f"{path}, organization {number}: {error} is missing or wrong.") from error
+        except sa.exc.StatementError as error:  # the database refuses the value
+            cause = next(iter(str(error.orig).splitlines()), "refused")
+            raise DirectoryError(f"{path}, organization {number}: a value is missing or wrong ({cause}).") from error
     return count
 
 
@@ -129,16 +141,32 @@ async def _import_organization(conn: AsyncConnection, entry: dict[str, Any]) -> 
             confidential=service.get("confidential", False),
             assured_date=date.fromisoformat(service["assured_date"]) if service.get("assured_date") else None,
         )
+        await conn.execute(locations.delete().where(locations.c.service_id == service["id"]))
         for number, location in enumerate(service["locations"], 1):
+            city, province = _spelt(location)
             await _upsert(
                 conn,
                 locations,
                 id=f"{service['id']}-{number}",
                 service_id=service["id"],
-                city=location.get("city"),
-                province=location.get("province"),
+                city=city,
+                province=province,
             )
     return len(entry["services"])
+
+
+def _spelt(location: dict[str, Any]) -> tuple[str | None, str | None]:
+    """City and province as `locate` spells them: another spelling would never be found."""
+    city, province = location.get("city"), location.get("province")
+    if province:
+        _, province = _places().get(normalise(province).text, (None, province.upper()))
+        if province not in {code for _, code in _places().values()}:
+            raise ValueError(f"province {location['province']!r}")
+    if city:
+        known, place = _places().get(normalise(city).text, (None, None))
+        if known and province in (None, place):
+            city, province = known, place
+    return city, province
 
 
 async def _upsert(conn: AsyncConnection, table: sa.Table, **values: object) -> None:

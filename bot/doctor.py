@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,10 +45,10 @@ def examine() -> int:
 def findings() -> Iterator[Finding]:
     """Every check, in the order in which one would mend things."""
     yield _python()
-    given = settings.read_environment()
-    for name in settings.unknown(given):
-        yield Finding("note", f"{name} is not a setting of Passerelle: a typing error? See `passerelle doctor`'s list.")
     try:
+        given = settings.read_environment()
+        for name in settings.unknown(given):
+            yield Finding("note", f"{name} is not a setting of Passerelle: a typing error?")
         found = settings.load(given)
     except SettingsError as error:
         for problem in error.problems:
@@ -128,12 +129,19 @@ def _screen() -> Iterator[Finding]:
     try:
         count = len(patterns.load())
     except (patterns.PatternError, OSError, KeyError) as error:
-        yield Finding("wrong", f"A pattern file of the risk screen cannot be used: {error}")
+        told = " ".join(str(error).split())
+        yield Finding("wrong", f"A pattern file of the risk screen cannot be used: {told}")
         return
-    if risk_model.MODEL.exists():
-        yield Finding("good", f"the risk screen has {count} patterns and its model")
-    else:
+    try:
+        version = risk_model.load_model(risk_model.MODEL).version
+        yield Finding("good", f"the risk screen has {count} patterns and its model ({version})")
+    except FileNotFoundError:
         yield Finding("wrong", "The risk screen has no model, patterns alone decide: run `passerelle train`.")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        told = " ".join(str(error).split())
+        yield Finding(
+            "wrong", f"The risk model cannot be used, patterns alone decide ({told}): run `passerelle train`."
+        )
 
 
 def _channels(found: Settings) -> Iterator[Finding]:
@@ -150,8 +158,11 @@ def _running(found: Settings) -> Finding:
     url = f"http://127.0.0.1:{found.port}/health/ready"
     try:
         state = httpx.get(url, timeout=5).json()
-    except (httpx.HTTPError, ValueError):
+        stored = state["database"]
+    except (httpx.HTTPError, ValueError, TypeError, KeyError):
         return Finding("note", f"no gateway answers on port {found.port}: start it with `passerelle up`.")
+    if not stored:
+        return Finding("wrong", "The gateway runs and cannot reach its database: start the database.")
     if not state.get("engine"):
         return Finding("note", "the gateway runs; the assistant does not answer (yet): escalations work all the same.")
     return Finding("good", "the gateway and the assistant are running")

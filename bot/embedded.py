@@ -33,9 +33,10 @@ def start(var_dir: Path) -> Embedded:
         server = get_server(data, cleanup_mode=None)
         url = make_url(server.get_uri()).set(drivername="postgresql")
     except Exception as error:  # the wheel raises many kinds; the operator needs one sentence
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
         raise SettingsError(
             [
-                f"The embedded PostgreSQL in {data} does not start ({str(error)[:200]}): look at {data / 'log'}, or "
+                f"The embedded PostgreSQL in {data} does not start ({cause}): look at {data / 'log'}, or "
                 "set PASSERELLE_DATABASE_URL to another server."
             ]
         ) from error

@@ -142,15 +142,6 @@ async def claim(conn: AsyncConnection, vault: Vault) -> Claim | None:
     row = (await conn.execute(_CLAIM, {"lease": LEASE})).one_or_none()
     if row is None:
         return None
-    found = await conn.execute(
-        sa.select(messages)
-        .where(
-            messages.c.conversation_id == row.id,
-            messages.c.direction == "in",
-            messages.c.state.in_(("received", "recorded")),
-        )
-        .order_by(messages.c.seq)
-    )
     return Claim(
         conversation=row.id,
         channel=row.channel,
@@ -162,8 +153,22 @@ async def claim(conn: AsyncConnection, vault: Vault) -> Claim | None:
         opted_out=row.opted_out,
         maybe_watched=row.maybe_watched,
         failures=row.failures,
-        messages=tuple(_stored_message(vault, message) for message in found),
+        messages=await _unfinished(conn, vault, row.id),
     )
+
+
+async def _unfinished(conn: AsyncConnection, vault: Vault, conversation: uuid.UUID) -> tuple[StoredMessage, ...]:
+    """In their order."""
+    found = await conn.execute(
+        sa.select(messages)
+        .where(
+            messages.c.conversation_id == conversation,
+            messages.c.direction == "in",
+            messages.c.state.in_(("received", "recorded")),
+        )
+        .order_by(messages.c.seq)
+    )
+    return tuple(_stored_message(vault, message) for message in found)
 
 
 def _stored_message(vault: Vault, row: Any) -> StoredMessage:
@@ -265,7 +270,7 @@ async def next_seq(conn: AsyncConnection, conversation: uuid.UUID) -> int:
 
 
 async def refresh(conn: AsyncConnection, vault: Vault, claim: Claim) -> Claim:
-    """The claim with what the last message taught, and the lease renewed. Raises LostLease."""
+    """The claim with what was learnt and written meanwhile, and the lease renewed. Raises LostLease."""
     row = (
         await conn.execute(
             conversations.update()
@@ -283,6 +288,7 @@ async def refresh(conn: AsyncConnection, vault: Vault, claim: Claim) -> Claim:
         place=_place(vault, row),
         opted_out=row.opted_out,
         maybe_watched=row.maybe_watched,
+        messages=await _unfinished(conn, vault, claim.conversation),
     )
 
 

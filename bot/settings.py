@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from bot import vault
+from translations import catalog
 
 PREFIX = "PASSERELLE_"
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,8 +98,11 @@ class Settings:
 
 
 def read_environment(env_file: Path = ROOT / ".env") -> dict[str, str]:
-    """The settings as given, prefix removed: ``.env`` first, the environment over it."""
-    found = {**dotenv_values(env_file), **os.environ}
+    """The settings as given, prefix removed: ``.env`` first, the environment over it. Raises SettingsError."""
+    try:
+        found = {**dotenv_values(env_file), **os.environ}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"The file {env_file} cannot be read: make it readable, in UTF-8."]) from error
     return {name[len(PREFIX) :]: value for name, value in found.items() if name.startswith(PREFIX) and value}
 
 
@@ -108,6 +112,7 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
     Raises SettingsError with every problem found.
     """
     given = read_environment() if given is None else given
+    given = {name: value.strip() for name, value in given.items() if value.strip()}
     problems = _check(given)
     if problems:
         raise SettingsError(problems)
@@ -134,9 +139,9 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
         )
     return Settings(
         mode=mode,
-        database_url=given.get("DATABASE_URL", ""),
+        database_url=_libpq(given.get("DATABASE_URL", "")),
         public_url=given.get("PUBLIC_URL", f"http://127.0.0.1:{port}").rstrip("/"),
-        data_key=secret("DATA_KEY", vault.new_key()),
+        data_key=_usable_key(secret("DATA_KEY", vault.new_key()), var_dir),
         host=given.get("HOST", "127.0.0.1" if demo else "0.0.0.0"),  # noqa: S104 - production listens behind a proxy
         port=port,
         var_dir=var_dir,
@@ -167,8 +172,11 @@ def _check(given: Mapping[str, str]) -> list[str]:
         problems.append(f"{PREFIX}MODE is {mode!r}: set it to demo or production.")
     if given.get("LANGUAGE_DETECTOR", "cascade") not in LANGUAGE_DETECTORS:
         problems.append(f"{PREFIX}LANGUAGE_DETECTOR must be one of: {', '.join(LANGUAGE_DETECTORS)}.")
+    languages = {path.stem for path in catalog.FOLDER.glob("*.po")}
+    if languages and given.get("DEFAULT_LANGUAGE", "en") not in languages:
+        problems.append(f"{PREFIX}DEFAULT_LANGUAGE must be one of: {', '.join(sorted(languages))}.")
     port = given.get("PORT", "8000")
-    if not port.isdigit() or not 1 <= int(port) <= 65530:
+    if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65530):
         problems.append(f"{PREFIX}PORT is {port!r}: set it to a number from 1 to 65530.")
     problems += [f"{PREFIX}{name}: {trouble}" for name in _URLS if (trouble := _check_url(name, given.get(name, "")))]
     if "DATA_KEY" in given:
@@ -179,19 +187,41 @@ def _check(given: Mapping[str, str]) -> list[str]:
     return problems + (_check_production(given) if mode == "production" else [])
 
 
-_URLS = ("DATABASE_URL", "PUBLIC_URL", "ENGINE_URL", "TWILIO_API_URL", "WHATSAPP_API_URL", "TELEGRAM_API_URL")
+_URLS = (
+    "DATABASE_URL", "PUBLIC_URL", "ENGINE_URL", "EXIT_URL", "CHAT_ORIGINS",
+    "TWILIO_API_URL", "WHATSAPP_API_URL", "TELEGRAM_API_URL",
+)  # fmt: skip
+_SEVERAL = ("ENGINE_URL", "CHAT_ORIGINS")  # with commas
 
 
 def _check_url(name: str, value: str) -> str:
+    """What is wrong with a URL; never quotes it, for it may hold a password."""
     wanted = ("postgresql", "postgres") if name == "DATABASE_URL" else ("http", "https")
-    for item in value.split(",") if value else ():
+    for item in (value.split(",") if name in _SEVERAL else [value]) if value else ():
         try:
             parts = urlsplit(item.strip())
-        except ValueError as error:
-            return f"not a URL ({error}); write it like {wanted[0]}://host/…"
-        if parts.scheme.split("+")[0] not in wanted or not (parts.netloc or parts.query):
+            good = parts.scheme.split("+")[0] in wanted and bool(parts.netloc or parts.query)
+            # libpq tries several hosts, each with a port of its own
+            good = good and (name == "DATABASE_URL" if "," in parts.netloc else parts.port != 0)
+        except ValueError:
+            good = False
+        if not good:
             return f"not a URL; write it like {wanted[0]}://host/…"
     return ""
+
+
+def _libpq(url: str) -> str:
+    """As libpq wants it: a driver in the scheme ("postgresql+psycopg") is SQLAlchemy's own habit."""
+    scheme, mark, rest = url.partition("://")
+    return scheme.split("+")[0] + mark + rest
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url.strip())
+        return parts.scheme, parts.hostname or ""
+    except ValueError:  # said already
+        return "", ""
 
 
 def _check_production(given: Mapping[str, str]) -> list[str]:
@@ -200,7 +230,7 @@ def _check_production(given: Mapping[str, str]) -> list[str]:
         for name in ("DATA_KEY", "PUBLIC_URL", "DATABASE_URL", "ENGINE_TOKEN")
         if name not in given
     ]
-    if given.get("PUBLIC_URL", "https").startswith("http://"):
+    if _scheme_and_host(given.get("PUBLIC_URL", ""))[0] == "http":
         problems.append(f"{PREFIX}PUBLIC_URL must start with https:// in production.")
     if "TWILIO_AUTH_TOKEN" in given:
         problems += [
@@ -208,8 +238,7 @@ def _check_production(given: Mapping[str, str]) -> list[str]:
             for name in ("TWILIO_ACCOUNT_SID", "TWILIO_FROM")
             if name not in given
         ]
-    api_url = given.get("TWILIO_API_URL", "")
-    if urlsplit(api_url).hostname in ("127.0.0.1", "localhost", "::1"):
+    if _scheme_and_host(given.get("TWILIO_API_URL", ""))[1] in ("127.0.0.1", "localhost", "::1"):
         problems.append(f"{PREFIX}TWILIO_API_URL points to a stand-in: remove it in production.")
     return problems
 
@@ -229,11 +258,27 @@ def _make_folder(var_dir: Path) -> None:
 def _kept_secret(var_dir: Path, name: str, value: str) -> str:
     """A made-up secret of the demonstration, the same at every start; readable by its owner only."""
     path = var_dir / "secrets" / name.lower()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(value)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            value = path.read_text(encoding="ascii").strip()
+        else:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{path} cannot be read or written: restore it, or set {PREFIX}{name}."]) from error
+    if not value:
+        raise SettingsError([f"{path} is empty: restore it, or set {PREFIX}{name}."])
     return value
+
+
+def _usable_key(data_key: str, var_dir: Path) -> str:
+    """The key again; a given one was checked before, a kept one may have been damaged since."""
+    try:
+        vault.Vault.from_key(data_key)
+    except vault.VaultError as error:
+        kept = var_dir / "secrets" / "data_key"
+        raise SettingsError([f"The key in {kept} is damaged: restore that file, or set {PREFIX}DATA_KEY."]) from error
+    return data_key

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -177,22 +179,28 @@ def ensure_port_free(host: str, port: int) -> None:
     """Raises SettingsError when somebody else listens there."""
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError([f"This machine has no address {host}: correct PASSERELLE_HOST."]) from error
             raise SettingsError(
                 [f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or set PASSERELLE_PORT."]
             ) from error
 
 
+def engine_port(settings: Settings) -> int:
+    """Where the engine that we start listens; others of the list are somebody else's."""
+    return urlsplit(settings.engine_urls[0]).port or 80
+
+
 def engine_command(settings: Settings, model: Path) -> list[str]:
     """Rasa's own command line, on loopback."""
-    port = settings.engine_urls[0].rsplit(":", 1)[-1].split("/")[0]
     return [
         str(ENGINE_PYTHON), "-m", "rasa", "run", "--model", str(model), "--endpoints", "endpoints.yml",
-        "--credentials", "credentials.yml", "--interface", "127.0.0.1", "--port", port,
+        "--credentials", "credentials.yml", "--interface", "127.0.0.1", "--port", str(engine_port(settings)),
         "--auth-token", settings.engine_token,
     ]  # fmt: skip
 

@@ -213,6 +213,20 @@ tokens = sa.Table(
     _time("revoked_at"),
 )
 
+# Written by handoff.verdicts: what an advocate says of the screen; it teaches, and is no part of the case.
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    _uuid_key(),
+    sa.Column("message_id", UUID(as_uuid=True), sa.ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    _conversation(),
+    sa.Column("staff_id", UUID(as_uuid=True), sa.ForeignKey("staff.id"), nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),  # should | should_not have been escalated
+    _time("created_at", now=True),
+    sa.UniqueConstraint("message_id", "staff_id"),
+    sa.Index("ix_verdicts_conversation_id", "conversation_id"),
+)
+
 # Written by handoff.access.
 audit = sa.Table(
     "audit",

@@ -21,6 +21,7 @@ from channels.keywords import keyword
 from nlu.indicators import SEVERITIES, SEVERITY_OF, severity_of
 from nlu.language import Language, LanguageDetector
 from nlu.risk import Evidence, Risk, RiskScreen
+from nlu.watched import watched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,8 @@ class Situation:
     last_reply_at: datetime | None
     last_reply_key: str | None
     default_language: str
-    history: tuple[str, ...]
+    history: tuple[str, ...]  # earlier messages that the screen reads together with this one
+    before: tuple[str, ...] = ()  # earlier messages, whether the screen is to read them or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Understanding:
     language: Language
     risk: Risk
     vector: NDArray[np.float32] | None
+    watched: bool = False  # somebody else seems to hold the phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Decision:
     ask_engine: bool
     opted_out: bool | None = None
     kind: str | None = None
+    watched: bool = False
 
 
 def understand(
@@ -85,7 +89,14 @@ def understand(
     vector = encoder.encode([text])[0] if text.strip() and not message.choice else None
     language = detector.detect(text, history=claim.language)
     risk = _chosen(message) if message.choice else screen.screen(text, history=situation.history, vector=vector)
-    return Understanding(keyword(text), language, risk, vector)
+    seems_watched = not message.choice and watched(
+        text,
+        history=situation.history or situation.before,
+        language=language,
+        before=claim.language,
+        grave=silent(situation.handoff_severity),
+    )
+    return Understanding(keyword(text), language, risk, vector, seems_watched)
 
 
 def _chosen(message: StoredMessage) -> Risk:
@@ -142,6 +153,8 @@ def decide(
             max(severity, "elevated", key=SEVERITIES.index),
         )
     replies = _replies(message, claim, situation, severity, _names(evidence), now)
+    if understood.watched and not replies and not claim.opted_out and situation.handoff_state != "accepted":
+        replies = ("discreet.who",)
     return Decision(
         language,
         learn,
@@ -150,6 +163,7 @@ def decide(
         evidence,
         replies,
         ask_engine=_engine_may_answer(message, claim, situation, severity, replies),
+        watched=understood.watched,
     )
 
 

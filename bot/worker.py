@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import directory, inbox, outbox, turn
+from bot import directory, inbox, outbox, reply, turn
 from bot.engine import Answer
 from bot.inbox import Claim, LostLease, StoredMessage
 from bot.services import Services
 from bot.tables import messages
-from channels.channel import Ambiguous, Choice, SendError
+from channels.channel import Ambiguous, SendError
 from handoff import queue, signals
 from nlu.indicators import SEVERITY_OF
-from translations.render import render
 
 TURN_WORKERS = 6
 SEND_WORKERS = 4
-_HISTORY = 3
+_HISTORY = 5
 _log = logging.getLogger("passerelle.worker")
 
 
@@ -36,10 +36,7 @@ async def run_once(services: Services) -> bool:
     if claim is None:
         return False
     try:
-        for message in claim.messages:
-            await _work(services, claim, message)
-            async with services.database.begin() as conn:
-                claim = await inbox.refresh(conn, services.vault, claim)
+        await _through(services, claim)
         async with services.database.begin() as conn:
             await inbox.release(conn, claim)
     except LostLease:
@@ -51,25 +48,82 @@ async def run_once(services: Services) -> bool:
     return True
 
 
-async def _work(services: Services, claim: Claim, message: StoredMessage) -> None:
-    if message.state == "recorded" and message.plan is not None:  # a predecessor died between the commits
-        plan, vector = message.plan, None
-    else:
-        plan, vector = await _record(services, claim, message)
-    answers: Sequence[Answer] = ()
-    if plan["ask_engine"]:
-        answers = await services.engine.respond(
-            str(claim.conversation),
-            message.text,
-            language=plan["language"],
-            vector=vector,
-            place=claim.place,
-            asked=plan.get("asked"),
-        )
-    await _finish(services, claim, message, plan, answers)
+async def _through(services: Services, claim: Claim) -> None:
+    """Records every message before the engine is asked about the first; what comes while it thinks is recorded at once.
+
+    So an escalation never waits for an engine that is slow, down or just starting.
+    """
+    with services.hub.subscribe() as told:
+        recorded = await _record_new(services, claim, {})
+        while claim.messages:
+            message = claim.messages[0]
+            answering = asyncio.create_task(_answers(services, claim, message, recorded[message.id]))
+            try:
+                while not await _answered_or_told(answering, told, claim):
+                    claim = await _refreshed(services, claim)
+                    recorded = await _record_new(services, claim, recorded)
+                await _finish(services, claim, message, recorded[message.id].plan, answering.result())
+            finally:
+                answering.cancel()
+            claim = await _refreshed(services, claim)
+            recorded = await _record_new(services, claim, recorded)
 
 
-async def _record(services: Services, claim: Claim, message: StoredMessage) -> tuple[dict[str, Any], bytes | None]:
+async def _refreshed(services: Services, claim: Claim) -> Claim:
+    async with services.database.begin() as conn:
+        return await inbox.refresh(conn, services.vault, claim)
+
+
+async def _answered_or_told(
+    answering: asyncio.Task[Sequence[Answer]], told: asyncio.Queue[dict[str, Any]], claim: Claim
+) -> bool:
+    """Waits; True when the engine has answered, False when the person has written more."""
+    while True:
+        news = asyncio.ensure_future(told.get())
+        await asyncio.wait({answering, news}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            news.cancel()
+            return True
+        event = news.result()
+        ours = event.get("conversation") == str(claim.conversation)
+        if event["kind"] == "missed" or (event["kind"] == "inbound" and ours):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What commit 1 decided."""
+
+    plan: dict[str, Any]
+
+
+async def _record_new(
+    services: Services, claim: Claim, recorded: dict[uuid.UUID, _Recorded]
+) -> dict[uuid.UUID, _Recorded]:
+    """Commit 1 for every message that has had none, in order; those of a predecessor keep theirs."""
+    found = dict(recorded)
+    for message in claim.messages:
+        if message.id in found:
+            continue
+        if message.state == "recorded" and message.plan is not None:  # a predecessor died between the commits
+            found[message.id] = _Recorded(message.plan)
+        else:
+            found[message.id] = await _record(services, claim, message)
+            claim = await _refreshed(services, claim)  # what it taught holds for the next one
+    return found
+
+
+async def _answers(services: Services, claim: Claim, message: StoredMessage, known: _Recorded) -> Sequence[Answer]:
+    """What the engine says to it, if it is to be asked. It encodes for itself: the screen's vector is no good to it."""
+    if not known.plan["ask_engine"]:
+        return ()
+    return await services.engine.respond(
+        str(claim.conversation), message.text, language=known.plan["language"], vector=None,
+        place=claim.place, asked=known.plan.get("asked"),
+    )  # fmt: skip
+
+
+async def _record(services: Services, claim: Claim, message: StoredMessage) -> _Recorded:
     """Understand, decide, COMMIT 1."""
     async with services.database.connect() as conn:
         situation = await _situation(conn, services, claim, message)
@@ -87,6 +141,9 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> t
     async with services.database.begin() as conn:
         await inbox.check_fence(conn, claim)
         await _escalate(conn, services, claim, message, decision)
+        if decision.watched and not claim.maybe_watched:
+            await inbox.learn(conn, claim.conversation, maybe_watched=True)
+            claim = replace(claim, maybe_watched=True)
         if decision.learn_language:
             await inbox.learn(conn, claim.conversation, language=decision.language)
         if decision.opted_out is True:
@@ -94,7 +151,7 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> t
         elif decision.opted_out is False:
             await inbox.learn(conn, claim.conversation, opted_out=False)
         for number, key in enumerate(decision.replies):
-            await _say(conn, services, claim, message, f"r{number}", Answer(key), decision.language)
+            await reply.say_key(conn, services, claim, message, f"r{number}", Answer(key), decision.language)
         await inbox.record(
             conn,
             message.id,
@@ -102,8 +159,7 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> t
             plan=plan,
             language=understood.language.tag,
         )
-    vector = understood.vector
-    return plan, None if vector is None else np.asarray(vector, "<f4").tobytes()
+    return _Recorded(plan)
 
 
 async def _situation(conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage) -> turn.Situation:
@@ -128,6 +184,7 @@ async def _situation(conn: AsyncConnection, services: Services, claim: Claim, me
         .limit(_HISTORY)
     )
     texts = [inbox.open_words(services.vault, row.id, row.words).get("text", "") for row in earlier]
+    before = tuple(text for text in reversed(texts) if text.strip())
     return turn.Situation(
         handoff_state=handoff.state if handoff else None,
         handoff_severity=handoff.severity if handoff else "none",
@@ -135,7 +192,8 @@ async def _situation(conn: AsyncConnection, services: Services, claim: Claim, me
         last_reply_key=last.response_key if last else None,
         default_language=services.settings.default_language,
         # once a handoff is open, what led to it must not mark every "yes" that follows
-        history=() if handoff else tuple(text for text in reversed(texts) if text.strip()),
+        history=() if handoff else before,
+        before=before,
     )
 
 
@@ -175,14 +233,14 @@ async def _finish(
     async with services.database.begin() as conn:
         await inbox.check_fence(conn, claim)
         handoff = await queue.open_of(conn, claim.conversation)
-        if handoff is not None and handoff.state == "accepted":
-            answers = ()  # an advocate came in the meantime: the assistant keeps quiet
+        if handoff is not None and (handoff.state == "accepted" or turn.silent(handoff.severity)):
+            answers = ()  # an advocate or a grave disclosure came in the meantime: the assistant keeps quiet
         for number, answer in enumerate(answers):
             if answer.key == "human.request":
                 answer = await _call_human(conn, services, claim, message, plan["language"])
             elif answer.key == "info.services_found":
                 answer = await _services_near(conn, services, claim, answer)
-            await _say(conn, services, claim, message, f"e{number}", answer, plan["language"])
+            await reply.say_key(conn, services, claim, message, f"e{number}", answer, plan["language"])
         await inbox.done(conn, message.id, kind=plan["kind"])
 
 
@@ -213,63 +271,6 @@ async def _services_near(conn: AsyncConnection, services: Services, claim: Claim
     if not found:
         return Answer("info.services_none")
     return Answer(answer.key, {**answer.slots, "places": "\n".join(service.line() for service in found)})
-
-
-async def _say(
-    conn: AsyncConnection,
-    services: Services,
-    claim: Claim,
-    message: StoredMessage,
-    part: str,
-    answer: Answer,
-    language: str,
-) -> None:
-    """Renders a response key for the channel and puts it into the outbox, once per turn and place in it."""
-    demo = services.settings.demo
-    try:
-        rendered = render(services.catalog, answer.key, language, drafts=demo, slots=answer.slots)
-    except KeyError:
-        _log.error("no text for response key %s", answer.key)
-        rendered = render(services.catalog, "fallback.unclear", language, drafts=demo)
-    text = rendered.text
-    if rendered.interpreter and answer.key.startswith(("handoff.", "offer.")):
-        text += "\n" + render(services.catalog, "notice.interpreter", language, drafts=demo).text
-    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_before(conn, claim):
-        text += "\n" + render(services.catalog, "notice.draft", language, drafts=True).text
-    await say(
-        conn, services, claim.conversation, claim.channel,
-        outbox.Outgoing(
-            author="assistant", text=text, language=rendered.language, response_key=answer.key,
-            choices=tuple(Choice(*choice) for choice in rendered.choices), drafted=rendered.drafted,
-        ),
-        dedupe_key=f"turn:{message.id}:{part}",
-    )  # fmt: skip
-
-
-async def _spoken_before(conn: AsyncConnection, claim: Claim) -> bool:
-    """Whether we have written to this person already; the demonstration's notice is given once."""
-    found = await conn.scalar(
-        sa.select(messages.c.id)
-        .where(messages.c.conversation_id == claim.conversation, messages.c.direction == "out")
-        .limit(1)
-    )
-    return found is not None
-
-
-async def say(
-    conn: AsyncConnection,
-    services: Services,
-    conversation: Any,
-    channel: str,
-    message: outbox.Outgoing,
-    *,
-    dedupe_key: str,
-) -> int | None:
-    """Composes a text for its channel and enqueues it."""
-    parts = services.channels[channel].compose(message.text, message.choices)
-    return await outbox.enqueue(
-        conn, services.vault, conversation, message, parts=parts, dedupe_key=dedupe_key, pulled=channel == "web"
-    )
 
 
 async def send_once(services: Services) -> bool:

@@ -9,8 +9,8 @@ import base64
 import csv
 import hashlib
 import hmac
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -48,6 +48,8 @@ _STATES = {
     "failed": "failed",
     "canceled": "failed",
 }  # accepted, scheduled, queued, sending and unknown ones tell us nothing new
+_ID = re.compile(r"[\x21-\x7e]{1,64}")  # Twilio's are 34 letters and digits; what is no id must not reach a key
+_LONGEST_WAIT = 3600.0  # seconds, whatever the provider asks for
 _PROVINCES = {"AB", "BC", "MB", "NB", "NL", "NS", "NT", "NU", "ON", "PE", "QC", "SK", "YT"}
 
 
@@ -87,12 +89,14 @@ class Sms:
         given = request.headers.get("x-twilio-signature", "")
         if not given.isascii() or not given:
             return False
-        wanted = sign(self._token, request)
-        return wanted is not None and hmac.compare_digest(wanted, given)
+        wanted = [sign(self._token, spelling) for spelling in _spellings(request)]
+        return any(mark is not None and hmac.compare_digest(mark, given) for mark in wanted)
 
     def parse(self, request: RawRequest) -> list[Item]:
         fields = dict(_form(request.body))
         sid = fields.get("MessageSid") or fields.get("SmsSid", "")
+        if sid and not _ID.fullmatch(sid):
+            return [Unreadable("a MessageSid that is none", request.body)]
         if urlsplit(request.url).path.endswith("/status"):
             return self._status(request, fields, sid)
         if not sid or not fields.get("From"):
@@ -118,12 +122,14 @@ class Sms:
             return []
         delivery = parse_qs(urlsplit(request.url).query).get("delivery", [""])[0]
         error = fields.get("ErrorCode", "")
+        error = error if _ID.fullmatch(error) else ""
         return [Status(sid, _STATES[word], delivery=delivery, error=error, stops=self._errors.get(error) == "stop")]
 
     # -- what goes out
 
     def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
-        return [Part(piece) for piece in split(text, MAX_TEXT)]
+        sendable = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no form in a request
+        return [Part(piece) for piece in split(sendable, MAX_TEXT)]
 
     async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
         form = {
@@ -150,13 +156,12 @@ class Sms:
             response = await self._client.get(
                 self._messages_url, params=query, auth=(self._account, self._token), timeout=TIMEOUT
             )
-            listed = response.raise_for_status().json()["messages"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
+            for message in response.raise_for_status().json()["messages"]:
+                made = parsedate_to_datetime(message["date_created"]).timestamp()
+                if message["body"] == part.text and made >= since - 5 and message["direction"].startswith("outbound"):
+                    return Sent(message["sid"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Ambiguous("lookup") from error
-        for message in listed:
-            made = parsedate_to_datetime(message["date_created"]).timestamp()
-            if message["body"] == part.text and made >= since - 5 and message["direction"].startswith("outbound"):
-                return Sent(message["sid"])
         return None
 
     def _refusal(self, response: httpx.Response) -> SendError:
@@ -191,6 +196,17 @@ def sign(token: str, request: RawRequest) -> str | None:
         signed += "".join(name + value for name, value in sorted(set(_form(request.body))))
     digest = hmac.new(token.encode(), signed.encode("utf-8", "surrogateescape"), hashlib.sha1).digest()
     return base64.b64encode(digest).decode("ascii")
+
+
+def _spellings(request: RawRequest) -> Iterator[RawRequest]:
+    """The address as configured, without its port and with the default one: Twilio is not consistent in this, and
+    its own libraries try all of them."""
+    scheme, mark, rest = request.url.partition("://")
+    host, slash, path = rest.partition("/")
+    bare = re.sub(r":\d+$", "", host)
+    standard = "443" if scheme == "https" else "80"
+    for spelled in dict.fromkeys((host, bare, f"{bare}:{standard}")):
+        yield RawRequest(scheme + mark + spelled + slash + path, request.headers, request.body)
 
 
 def _form(body: bytes) -> list[tuple[str, str]]:
@@ -243,14 +259,17 @@ def split(text: str, limit: int) -> list[str]:
 
 def _sid_of(response: httpx.Response) -> str:
     try:
-        return str(response.json()["sid"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        sid = response.json()["sid"]
+    except (ValueError, KeyError, TypeError) as error:
         raise Ambiguous("answer") from error
+    if not isinstance(sid, str):
+        raise Ambiguous("answer")
+    return sid
 
 
 def _seconds(value: str | None) -> float:
     try:
-        return max(0.0, float(value or _BACK_OFF))
+        return min(max(0.0, float(value or _BACK_OFF)), _LONGEST_WAIT)
     except ValueError:
         return _BACK_OFF
 

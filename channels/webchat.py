@@ -6,11 +6,13 @@ What the person is to read is pulled by the page from the conversation, so ``sen
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from channels.channel import Choice, Inbound, Item, Limits, Part, RawRequest, Refused, Sent, Unreadable
 
 MAX_TEXT = 4000
+_ID = re.compile(r"[\x21-\x7e]{1,64}")  # the page makes UUIDs; NUL and lone surrogates would not reach a key
 
 
 class WebChat:
@@ -23,15 +25,15 @@ class WebChat:
         return bool(request.headers.get("token"))  # the socket checked it when it was opened
 
     def parse(self, request: RawRequest) -> list[Item]:
-        token = request.headers["token"]
+        token = request.headers.get("token", "")
         try:
             frame = json.loads(request.body)
             text, client_id, choice = frame["text"], frame["client_id"], frame.get("choice") or ""
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return [Unreadable("not a message frame", request.body)]
         if not (isinstance(text, str) and isinstance(client_id, str) and isinstance(choice, str)):
             return [Unreadable("a field is not a text", request.body)]
-        if not text.strip() or not 0 < len(client_id) <= 64 or len(choice) > 64:
+        if not token or not text.strip() or not _ID.fullmatch(client_id) or len(choice) > 64:
             return [Unreadable("an empty text or a wrong id", request.body)]
         return [
             Inbound(

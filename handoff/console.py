@@ -14,7 +14,8 @@ from typing import Any
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import empty, redirect
 
-from handoff import access, login, pages, queue, replies, screens, signals
+from bot import inbox
+from handoff import access, login, pages, queue, replies, screens, signals, verdicts
 from handoff.pages import field, member_of, message, not_for, number, page, services_of
 
 HEARTBEAT = 15.0  # seconds
@@ -135,6 +136,8 @@ async def close(request: Request, handoff: uuid.UUID) -> HTTPResponse:
                 note=field(request, "note")[: replies.MAX_TEXT],
             )
             await replies.tell(conn, services, row, "handoff.closed", dedupe_key=f"closed:{handoff}")
+            # an advocate has seen to the safety of writing: the assistant need not be discreet any more
+            await inbox.learn(conn, row.conversation_id, maybe_watched=False)
     except queue.Refused as refusal:
         return message(request, "Not closed", str(refusal), status=409)
     except ValueError:
@@ -162,13 +165,14 @@ async def _conversation_page(
             handoff = await queue.latest_of(conn, conversation)
             transcript = await access.access_messages(conn, services.vault, member, conversation)
             quoted = await access.access_evidence(conn, services.vault, member, [conversation])
+            judged = await verdicts.given_by(conn, member, conversation)
     except access.Denied:
         return not_for(request)
     return page(
         request, "conversation.html", status=status, error=error, text=text, client_id=str(uuid.uuid4()),
         conversation=screens.conversation_item(row),
         handoff=screens.handoff_item(handoff, member, quoted.get(conversation, [])) if handoff else None,
-        messages=[screens.message_item(item) for item in transcript],
+        messages=[screens.message_item(item, judged.get(item.id)) for item in transcript],
     )  # fmt: skip
 
 
@@ -180,9 +184,11 @@ async def messages_fragment(request: Request, conversation: uuid.UUID) -> HTTPRe
         async with services.database.begin() as conn:
             await access.continue_reading(conn, member, conversation)
             transcript = await access.access_messages(conn, services.vault, member, conversation, after=after)
+            judged = await verdicts.given_by(conn, member, conversation)
     except access.Denied:
         return not_for(request)
-    return page(request, "_messages.html", messages=[screens.message_item(item) for item in transcript])
+    items = [screens.message_item(item, judged.get(item.id)) for item in transcript]
+    return page(request, "_messages.html", messages=items)
 
 
 @console.post("/conversations/<conversation:uuid>/send", name="send")
@@ -198,9 +204,29 @@ async def send(request: Request, conversation: uuid.UUID) -> HTTPResponse:
         return await _conversation_page(
             request, conversation, error=str(refusal), text=draft.text, status=refusal.status
         )
-    if request.headers.get("sec-fetch-dest") == "empty":  # our script: it asks for what is new by itself
+    if _from_script(request):
         return empty()
     return redirect(f"/console/conversations/{conversation}", status=303)
+
+
+@console.post("/messages/<message_id:uuid>/verdict", name="verdict")
+async def give_verdict(request: Request, message_id: uuid.UUID) -> HTTPResponse:
+    services, member = services_of(request), member_of(request)
+    try:
+        async with services.database.begin() as conn:
+            place = await verdicts.give(conn, member, message_id, field(request, "verdict"))
+    except access.Denied:
+        return not_for(request)
+    except verdicts.Refused as refusal:
+        return message(request, "Not kept", str(refusal), status=refusal.status)
+    if _from_script(request):
+        return empty()
+    return redirect(f"/console/conversations/{place.conversation}#m-{place.seq}", status=303)
+
+
+def _from_script(request: Request) -> bool:
+    """Our script asks for what is new by itself; a form without it wants a page."""
+    return request.headers.get("sec-fetch-dest") == "empty"
 
 
 # -- the signal log

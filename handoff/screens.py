@@ -68,11 +68,13 @@ def handoff_item(row: Any, member: Member, evidence: list[dict[str, str]]) -> di
     }
 
 
-def message_item(item: TranscriptMessage) -> dict[str, Any]:
+def message_item(item: TranscriptMessage, verdict: str | None = None) -> dict[str, Any]:
+    """``verdict``: the reader's own, on what the screen made of this message."""
     language = item.language if item.language != "und" else None
     # An advocate may write in any language, whatever the conversation's is.
     known = language is not None and item.author != "advocate"
     return {
+        "id": str(item.id),
         "seq": item.seq,
         "from": _SOURCES[item.author],
         "author": item.author_display,
@@ -83,6 +85,7 @@ def message_item(item: TranscriptMessage) -> dict[str, Any]:
         "state": item.state if item.author != "person" else None,
         "language": language,
         "direction": direction(language) if known else "auto",
+        "verdict": verdict,
     }
 
 

@@ -11,13 +11,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def hashed(text: str, *, columns: int, lengths: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(column, weight) of the text's n-grams; weights are damped counts of length one. Words keep their edges."""
+def hashed(
+    text: str, *, columns: int, lengths: tuple[int, ...], whole: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(column, weight) of the text's n-grams; weights are damped counts of length one. Words keep their edges.
+
+    ``whole``: whole words count too.
+    """
     grams: list[str] = []
     for word in text.split():
         framed = f" {word} "
         for length in lengths:
             grams += [framed[i : i + length] for i in range(max(1, len(framed) - length + 1))]
+        if whole:
+            grams.append(f"={word}")
     if not grams:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     places = np.fromiter((crc32(gram.encode("utf-8", "replace")) % columns for gram in grams), np.int64, len(grams))

@@ -14,11 +14,15 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-# Invisible characters that split words without being seen: soft hyphen, zero-width, bidi controls, BOM.
+# Invisible characters that split words without being seen: soft hyphen, zero-width, bidi controls, variation
+# selectors, BOM, tags.
 _INVISIBLE = frozenset(
     chr(c)
-    for c in (0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0xFFFD)
-)
+    for c in (
+        0xAD, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),
+        *range(0xFE00, 0xFE10), 0xFEFF, 0xFFFD, *range(0xE0000, 0xE0080),
+    )
+)  # fmt: skip
 _FOLD = {
     **dict.fromkeys("’‘‛ʼʻ`´′", "'"),
     **dict.fromkeys("“”„«»″", '"'),
@@ -79,6 +83,9 @@ def normalise(text: str) -> Normalised:
     space = True
     for offset, original in enumerate(text):
         for char in _fold_char(original):
+            if chars and _joins(original) and len(joined := unicodedata.normalize("NFC", chars[-1] + char)) == 1:
+                chars[-1] = joined
+                continue
             if char == " ":
                 if space:
                     continue
@@ -101,11 +108,13 @@ def _fold_char(char: str) -> str:
     if code < 0x80:
         if char.isspace() or code < 0x20 or code == 0x7F:
             return " "
-        return char.lower()
+        return _FOLD.get(char, char.lower())
     if char in _INVISIBLE or 0xD800 <= code <= 0xDFFF:
         return ""
     if char.isspace():
         return " "
+    if char in _FOLD:
+        return _FOLD[char]
     decomposed = unicodedata.normalize("NFKD", char).casefold()
     kept = [_FOLD.get(c, c) for c in decomposed if not _is_accent(c)]
     return unicodedata.normalize("NFC", "".join(kept))
@@ -122,6 +131,12 @@ def _is_accent(char: str) -> bool:
     return 0x0300 <= code <= 0x036F or 0x064B <= code <= 0x065F or code == 0x0670
 
 
+def _joins(char: str) -> bool:
+    """Whether it may be a part of the letter before it: Korean vowels and finals, Indic vowel signs typed in halves."""
+    code = ord(char)
+    return 0x0900 <= code <= 0x0FFF or 0x1160 <= code <= 0x11FF
+
+
 def _fold_lookalikes(text: str) -> str:
     def word(match: re.Match[str]) -> str:
         found = match.group()
@@ -136,12 +151,16 @@ def _fold_lookalikes(text: str) -> str:
 
 def _squeeze(text: str, offsets: list[int], original_length: int) -> Normalised:
     """Drop the filler of stretched ("nooooo" → "noo") and spaced-out ("h e l p" → "help") letters."""
-    drop: set[int] = set()
-    for match in _STRETCHED.finditer(text):
-        drop.update(range(match.start() + 2, match.end()))
-    for match in _SPACED_OUT.finditer(text):
-        drop.update(range(match.start() + 1, match.end(), 2))
+    separators = {i for found in _SPACED_OUT.finditer(text) for i in range(found.start() + 1, found.end(), 2)}
+    text, offsets = _without(separators, text, offsets)
+    # the first and the last of them stay, so that evidence reaches to the end of the word
+    stretched = {i for found in _STRETCHED.finditer(text) for i in range(found.start() + 1, found.end() - 1)}
+    text, offsets = _without(stretched, text, offsets)
+    return Normalised(text, tuple(offsets), original_length)
+
+
+def _without(drop: set[int], text: str, offsets: list[int]) -> tuple[str, list[int]]:
     if not drop:
-        return Normalised(text, tuple(offsets), original_length)
+        return text, offsets
     kept = [i for i in range(len(text)) if i not in drop]
-    return Normalised("".join(text[i] for i in kept), tuple(offsets[i] for i in kept), original_length)
+    return "".join(text[i] for i in kept), [offsets[i] for i in kept]

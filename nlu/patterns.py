@@ -15,6 +15,7 @@ Each entry::
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,25 +70,39 @@ def load_file(path: Path) -> Iterator[Pattern]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise PatternError(f"{path.name}: not valid YAML: {error}") from error
+    if not isinstance(document, dict) or not document.get("language") or not isinstance(document.get("patterns"), list):
+        raise PatternError(f"{path.name}: needs `language` and a list `patterns`")
     for number, entry in enumerate(document["patterns"], 1):
         where = f"{path.name}, entry {number}"
+        if not isinstance(entry, dict):
+            raise PatternError(f"{where}: not a mapping")
         if entry.get("indicator") not in SEVERITY_OF:
             raise PatternError(f"{where}: unknown indicator {entry.get('indicator')!r}")
         if not entry.get("any") or not entry.get("matches") or not entry.get("passes"):
             raise PatternError(f"{where}: needs `any`, `matches` and `passes`")
+        for field in ("any", "not", "matches", "passes"):  # a bare text would be read as a list of its letters
+            if not all(isinstance(text, str) for text in _listed(entry.get(field) or [], f"{where}: `{field}`")):
+                raise PatternError(f"{where}: `{field}` holds something that is not a text")
         yield Pattern(
             language=document["language"],
             indicator=entry["indicator"],
-            expression=_compile(entry["any"], where),
-            cancels=_compile(entry["not"], where) if entry.get("not") else None,
+            expression=compile_alternatives(entry["any"], where),
+            cancels=compile_alternatives(entry["not"], where) if entry.get("not") else None,
             matches=tuple(entry["matches"]),
             passes=tuple(entry["passes"]),
         )
 
 
-def _compile(alternatives: list[str], where: str) -> Any:
+def _listed(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise PatternError(f"{where} is not a list")
+    return value
+
+
+def compile_alternatives(alternatives: list[str], where: str) -> Any:
+    """One expression of several, brought to the normalised spelling. Raises PatternError."""
     for alternative in alternatives:
-        if any(escape in alternative for escape in (r"\W", r"\S", r"\D", r"\B")):
+        if re.search(r"\\[A-Z]", alternative):
             raise PatternError(f"{where}: upper-case escapes are lost in normalisation: {alternative!r}")
     source = "|".join(f"(?:{_normalise_expression(alternative)})" for alternative in alternatives)
     try:

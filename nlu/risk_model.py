@@ -1,11 +1,13 @@
-"""The heads of the risk screen: one per indicator, on the encoder's vector and on the spelling.
+"""The heads of the risk screen: two general ones and one for each indicator.
 
-Kernel ridge regression: a message is compared with every training message (a Gaussian kernel on the centred
-vectors), and its character n-grams are weighed linearly. Closed form, so training is exact and the same each time.
+Each head mixes two views of a text: a linear layer on the encoder's vector (trained together with the encoder, by
+`scripts/train_encoder.py`) and a linear layer on character n-grams, which sees what the encoder's pieces of words
+do not, above all in romanised text. The mixture and the thresholds are chosen on the development set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,78 +16,99 @@ import numpy as np
 
 from nlu.ngrams import hashed
 from nlu.normalise import normalise
+from nlu.risk_labels import CRITICAL, ESCALATE, LABELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MODEL = Path(__file__).parent / "models" / "risk.npz"
-COLUMNS = 2**15
+COLUMNS = 2**16
 LENGTHS = (2, 3, 4, 5)
-GAMMA = 1.5
-STRICT = 1.0  # added to the thresholds (log-odds) for parts of a message and for the history: more chances to err
-ESCALATE = "escalate"
+SPELT = 1000  # characters whose spelling counts
+_FIRST = 2  # where the indicators begin among the labels
 
 
 @dataclass(frozen=True, slots=True)
 class RiskModel:
-    """``weights``: labels x (vector + spelling columns); the first label is "escalate", then the indicators."""
+    """Everything by label, in the order of LABELS."""
 
     version: str
-    labels: tuple[str, ...]
     mean: NDArray[np.float32]
-    points: NDArray[np.float32]  # training messages x 384, centred, of length one
-    alphas: NDArray[np.float32]  # training messages x labels
-    spelling: NDArray[np.float16]  # columns x labels
+    spread: float
+    weights: NDArray[np.float32]  # 384 x labels
     bias: NDArray[np.float32]
-    slopes: NDArray[np.float32]  # from raw scores to log-odds
+    spelling: NDArray[np.float16]  # columns x labels
+    mixture: NDArray[np.float32]  # labels x (vector, spelling, constant): to log-odds
     thresholds: NDArray[np.float32]  # log-odds
 
-    def scores(self, text: str, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log-odds of every label."""
+    def scores(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-odds, texts x labels."""
+        meaning = ((vectors - self.mean) / self.spread) @ self.weights + self.bias
+        spelt = np.stack([self._spelt(text) for text in texts])
+        return np.asarray(
+            meaning * self.mixture[:, 0] + spelt * self.mixture[:, 1] + self.mixture[:, 2], dtype=np.float32
+        )
+
+    def _spelt(self, text: str) -> NDArray[np.float32]:
         places, values = spelling_features(text)
-        near = kernel(centred(vector[None, :], self.mean), self.points)[0]
-        raw = near @ self.alphas + values @ self.spelling[places].astype(np.float32) + self.bias
-        return np.asarray(raw * self.slopes, dtype=np.float32)
+        return np.asarray(values @ self.spelling[places].astype(np.float32), dtype=np.float32)
 
-    def judge(self, text: str, vector: NDArray[np.float32], *, strict: bool = False) -> tuple[list[str], float]:
-        """(indicators, score). An escalation without a clear indicator names the likeliest one."""
-        over = self.scores(text, vector) - self.thresholds - (STRICT if strict else 0.0)
-        score = float(1 / (1 + np.exp(-float(over[0]))))
-        found = [self.labels[i] for i in range(1, len(self.labels)) if over[i] > 0]
+    def judge(self, scores: NDArray[np.float32]) -> tuple[str, ...]:
+        """Indicators of one text's scores; none when the general head sees no disclosure.
+
+        An escalation without a clear indicator names the likeliest one; a critical one names a critical indicator.
+        """
+        over = scores - self.thresholds
         if over[0] <= 0:
-            # the general head says harmless: only a very clear grave indicator outweighs it
-            return [name for name in found if over[self.labels.index(name)] > 2.0], score
+            return ()
+        found = [i for i in range(_FIRST, len(LABELS)) if over[i] > 0]
+        if over[1] > 0 and not any(i < _FIRST + CRITICAL_COUNT for i in found):
+            found.insert(0, _FIRST + int(np.argmax(over[_FIRST : _FIRST + CRITICAL_COUNT])))
         if not found:
-            found = [self.labels[1 + int(np.argmax(over[1:]))]]
-        return found, score
+            found = [_FIRST + int(np.argmax(over[_FIRST:]))]
+        return tuple(LABELS[i] for i in found)
 
 
-def centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors around the training data's middle, of length one again: e5 vectors lie close together otherwise."""
-    moved = vectors - mean
-    return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-def kernel(these: NDArray[np.float32], those: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How near each of these is to each of those, from 0 to 1 (a Gaussian of the distance)."""
-    return np.asarray(np.exp(2 * GAMMA * (these @ those.T - 1)), dtype=np.float32)
+CRITICAL_COUNT = 4  # the critical indicators stand first in the taxonomy
 
 
 def spelling_features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What the heads see of the spelling; training and use share it."""
-    return hashed(normalise(text[:1000]).text, columns=COLUMNS, lengths=LENGTHS)
+    return hashed(normalise(text[:SPELT]).text, columns=COLUMNS, lengths=LENGTHS)
+
+
+def save_model(model: RiskModel, path: Path) -> None:
+    """No pickle: a file that was tampered with can hold wrong numbers, never code."""
+    np.savez_compressed(
+        path,
+        version=np.array(model.version),
+        labels=np.array(LABELS),
+        mean=model.mean,
+        spread=np.array(model.spread),
+        weights=model.weights,
+        bias=model.bias,
+        spelling=model.spelling,
+        mixture=model.mixture,
+        thresholds=model.thresholds,
+    )
 
 
 def load_model(path: Path) -> RiskModel:
-    with np.load(path, allow_pickle=False) as stored:
+    """Raises ValueError when the file is of other labels than this release's."""
+    # opened here: numpy leaves a damaged file open
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        if tuple(stored["labels"].tolist()) != LABELS:
+            raise ValueError(f"{path.name} has other labels than this release: run `passerelle train --only risk`")
         return RiskModel(
             version=str(stored["version"]),
-            labels=tuple(stored["labels"].tolist()),
             mean=stored["mean"],
-            points=stored["points"].astype(np.float32),
-            alphas=stored["alphas"].astype(np.float32),
-            spelling=stored["spelling"],
+            spread=float(stored["spread"]),
+            weights=stored["weights"],
             bias=stored["bias"],
-            slopes=stored["slopes"],
+            spelling=stored["spelling"],
+            mixture=stored["mixture"],
             thresholds=stored["thresholds"],
         )
+
+
+__all__ = ["COLUMNS", "CRITICAL", "ESCALATE", "MODEL", "RiskModel", "load_model", "save_model", "spelling_features"]

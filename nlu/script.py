@@ -86,6 +86,8 @@ def main_script(text: str) -> tuple[str | None, int]:
             counts[script] += _WEIGHT.get(script, 1)
     if not counts:
         return None, 0
+    if counts["Kana"] > 1:  # Japanese is mostly Chinese signs; a lone "の" is a fashion in Chinese
+        counts["Kana"] += counts.pop("Hani", 0)
     script, weight = counts.most_common(1)[0]
     return script, weight // _WEIGHT.get(script, 1)
 

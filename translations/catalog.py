@@ -38,6 +38,7 @@ class Key:
     max_segments: int
     placeholders: tuple[str, ...]
     choices: tuple[str, ...]
+    revealing: bool = False  # would give away, to whoever reads along, what the person asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def _read_keys(path: Path) -> dict[str, Key]:
             max_segments=int(facts.get("max_segments", 3)),
             placeholders=tuple(facts.get("placeholders") or ()),
             choices=tuple(facts.get("choices") or ()),
+            revealing=bool(facts.get("revealing")),
         )
         for name, facts in (document.get("keys") or document).items()
     }

@@ -78,6 +78,22 @@ const refresh = oneAtATime(async () => {
   if (answer?.ok) merge([...answer.page.querySelectorAll("[data-seq]")]);
 });
 
+/* A verdict is kept without leaving the page: reloading it would lose the place and read the whole log again. */
+async function giveVerdict(event) {
+  const teach = event.target.closest(".teach"), chosen = event.submitter;
+  if (!teach || !chosen) return;
+  event.preventDefault();
+  const body = new URLSearchParams(new FormData(event.target));
+  body.set(chosen.name, chosen.value);
+  const answer = await load(event.target.action, { method: "POST", body });
+  const summary = teach.querySelector("summary");
+  summary.textContent = answer?.ok ? chosen.dataset.kept : teach.dataset.failed;
+  by("kept").textContent = summary.textContent;
+  if (!answer?.ok) return;
+  summary.focus();
+  teach.open = false;
+}
+
 function onConversation(event) {
   if (String(event.conversation) !== id) return;
   changed = Math.min(changed, event.seq ?? Infinity);
@@ -141,6 +157,7 @@ function prepareReply() {
 }
 
 if (reply) prepareReply();
+log.addEventListener("submit", giveVerdict);
 newer.addEventListener("click", toEnd);
 addEventListener("scroll", () => { if (nearEnd()) newer.hidden = true; }, true);
 document.addEventListener("visibilitychange", () => document.hidden || notice(0));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -116,3 +117,29 @@ def test_after_stop_nothing_is_said_and_everything_is_seen() -> None:
     decision = turn.decide(message(), claim(opted_out=True), situation(), understood("confinement"), now=NOW)
     assert decision.replies == ()
     assert decision.handoff_severity == "high"
+
+
+# -- somebody else holds the phone
+
+
+def watched_by(**changes: object) -> turn.Understanding:
+    return dataclasses.replace(understood(text="who is this"), watched=True, **changes)  # type: ignore[arg-type]
+
+
+def test_whoever_asks_who_this_is_gets_a_harmless_answer_and_nothing_from_the_engine() -> None:
+    decision = turn.decide(message("who is this"), claim(), situation(), watched_by(), now=NOW)
+    assert decision.replies == ("discreet.who",)
+    assert decision.watched
+    assert not decision.ask_engine
+
+
+def test_an_advocate_answers_a_stranger_themselves() -> None:
+    decision = turn.decide(message("who is this"), claim(), situation("accepted", "high"), watched_by(), now=NOW)
+    assert decision.replies == ()
+    assert decision.watched
+
+
+def test_after_stop_a_stranger_gets_nothing() -> None:
+    decision = turn.decide(message("who is this"), claim(opted_out=True), situation(), watched_by(), now=NOW)
+    assert decision.replies == ()
+    assert decision.watched

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -112,7 +114,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(services: Services, p
     async with services.database.begin() as conn:
         await inbox.free_leases(conn)  # another gateway starts
     try:
-        await worker._work(services, claim, claim.messages[0])
+        await worker._through(services, claim)
         lost = False
     except inbox.LostLease:
         lost = True
@@ -133,6 +135,55 @@ async def test_a_crash_between_the_commits_answers_once(services: Services, phon
         await inbox.free_leases(conn)
     await work(services)
     assert [message["Body"] for message in phone.sent] == [services.catalog.texts["en"]["info.signs"].text]
+
+
+async def test_a_slow_engine_does_not_delay_an_escalation(services: Services, phone: Phone) -> None:
+    answer = asyncio.Event()
+
+    class Thinking(ScriptedEngine):
+        async def respond(self, *arguments: Any, **options: Any) -> Sequence[Answer]:
+            await answer.wait()
+            return await super().respond(*arguments, **options)
+
+    slow = dataclasses.replace(services, engine=Thinking())
+    with services.hub.subscribe() as told:
+        listening = asyncio.create_task(services.hub.run())
+        await asyncio.wait_for(told.get(), 10)  # the hub's first word is that it listens
+    await write(services, "what are the signs of trafficking?", sid="SM1")
+    turn = asyncio.create_task(worker.run_once(slow))
+    try:
+        await asyncio.sleep(0.2)
+        await write(services, "my boss keeps my passport, i am locked in", sid="SM2")
+        for _ in range(500):
+            if await rows(services, handoffs):
+                break
+            await asyncio.sleep(0.02)
+        assert await rows(services, handoffs)
+        assert not answer.is_set()
+        answer.set()
+        await turn
+    finally:
+        listening.cancel()
+    await work(services)
+    assert [message["Body"] for message in phone.sent] == [services.catalog.texts["en"]["handoff.high"].text]
+    assert {row.state for row in await rows(services, messages)} == {"done"}
+
+
+async def test_a_stranger_on_the_phone_learns_nothing(services: Services, phone: Phone) -> None:
+    """She disclosed, then her boss takes the phone: what is said from here on could be read by anybody."""
+    await write(services, "my boss keeps my passport", sid="SM1")
+    await work(services)
+    await write(services, "who is this? why are you texting her", sid="SM2")
+    await work(services)
+    await write(services, "he will kill me, he has a knife", sid="SM3")
+    await work(services)
+    texts = services.catalog.texts["en"]
+    said = [message["Body"] for message in phone.sent[1:]]
+    assert said == [texts["discreet.who"].text, texts["discreet.noted"].text]
+    (conversation,) = await rows(services, conversations)
+    (handoff,) = await rows(services, handoffs)
+    assert conversation.maybe_watched
+    assert handoff.severity == "critical"  # it hides nothing from the advocates
 
 
 async def test_stop_silences_us_and_start_undoes_it(services: Services, phone: Phone) -> None:

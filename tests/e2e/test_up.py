@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,10 +48,9 @@ class Everything(Gateway):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
-    folder = tmp_path_factory.mktemp("up")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+def installed() -> Iterator[Everything]:
+    folder = Path(tempfile.mkdtemp(prefix="passerelle-up-"))  # not pytest's: see the fixture `postgres`
+    folder.chmod(0o755)
     made = Everything("", folder)
     del made.environment["PASSERELLE_DATABASE_URL"], made.environment["PASSERELLE_DATA_KEY"]
     made.environment["PASSERELLE_ENGINE_URL"] = f"http://127.0.0.1:{free_port()}"
@@ -63,6 +63,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
         made.stop()
         if made.process is not None:
             made.process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

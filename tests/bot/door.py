@@ -1,0 +1,107 @@
+"""The gateway's public door as the outside meets it: the real routes on a loopback port, in this test's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlencode
+
+import httpx
+import sqlalchemy as sa
+
+from bot import inbox, outbox
+from bot.app import make_app
+from bot.services import Services
+from bot.tables import messages
+from channels.channel import Part, RawRequest
+from channels.sms import sign
+from tests.conftest import TOKEN
+from tests.running import free_port
+
+HOOK = "/webhooks/twilio"
+STATUS = "/webhooks/twilio/status"
+PERSON = "+15145550123"
+
+
+class Door:
+    """The running gateway without its workers: what is stored stays as it came."""
+
+    def __init__(self, services: Services, base: str, client: httpx.AsyncClient) -> None:
+        self.services = services
+        self.base = base
+        self.client = client
+
+    async def hook(self, body: bytes, *, path: str = HOOK, signature: str | None = None) -> httpx.Response:
+        """A form as the provider posts it; signed rightly unless a signature is given."""
+        if signature is None:
+            url = self.services.settings.public_url + path
+            signature = sign(TOKEN, RawRequest(url, {}, body)) or ""
+        headers = {
+            "content-type": "application/x-www-form-urlencoded",
+            "x-twilio-signature": signature.encode("utf-8"),
+        }
+        return await self.client.post(path, content=body, headers=headers)
+
+    async def rows(self, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> Sequence[sa.Row[tuple[object, ...]]]:
+        async with self.services.database.connect() as conn:
+            return (await conn.execute(sa.select(table).where(*conditions))).all()
+
+    async def words(self) -> list[str]:
+        """What people wrote, in order."""
+        found = await self.rows(messages, messages.c.direction == "in")
+        vault = self.services.vault
+        return [inbox.open_words(vault, row.id, row.words)["text"] for row in sorted(found, key=lambda row: row.seq)]
+
+    async def answer(
+        self, conversation: uuid.UUID, text: str, *, author: str = "advocate", pulled: bool = True
+    ) -> None:
+        """A message to the person."""
+        message = outbox.Outgoing(author=author, text=text, language="en")
+        async with self.services.database.begin() as conn:
+            await outbox.enqueue(
+                conn, self.services.vault, conversation, message,
+                parts=[Part(text)], dedupe_key=uuid.uuid4().hex, pulled=pulled,
+            )  # fmt: skip
+
+
+def sms(text: str = "hello", *, sid: str = "SM1", **more: str) -> bytes:
+    """The body of an inbound message."""
+    fields = {"MessageSid": sid, "From": PERSON, "To": "+15005550006", "Body": text, "NumMedia": "0", **more}
+    return urlencode(fields).encode("ascii")
+
+
+@asynccontextmanager
+async def open_door(services: Services) -> AsyncIterator[Door]:
+    """Serves until the test ends."""
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    app = make_app(services.settings, "", name=f"door-{uuid.uuid4().hex}")
+    app.config.TOUCHUP = False  # it rewrites the server once a process, and a test is not the last one to need it
+    app.ctx.services = services  # instead of the listener that makes them, and starts the workers
+    server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
+    assert server is not None
+    await server.startup()  # type: ignore[no-untyped-call]
+    try:
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            yield Door(services, base, client)
+    finally:
+        await server.close()  # type: ignore[no-untyped-call]
+        for connection in list(server.connections):
+            connection.abort()
+        app.shutdown_tasks(timeout=0)
+
+
+@asynccontextmanager
+async def listening(services: Services) -> AsyncIterator[None]:
+    """The hub hears what the database tells, and open chats with it."""
+    with services.hub.subscribe() as told:
+        hub = asyncio.create_task(services.hub.run())
+        await asyncio.wait_for(told.get(), 20)  # the hub's first word is that it listens
+    try:
+        yield
+    finally:
+        hub.cancel()
+        with suppress(asyncio.CancelledError):
+            await hub

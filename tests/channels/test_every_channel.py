@@ -1,0 +1,191 @@
+"""What every channel must do: refuse what is not proven, read anything without falling, lose no word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_plus, urlencode
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels.channel import Channel, Inbound, Part, RawRequest, SendError, Sent, Status, Unreadable
+from channels.sms import Sms, sign
+from channels.webchat import WebChat
+from tests.conftest import TOKEN
+
+HOOK = "https://gateway.example/webhooks/twilio"
+
+
+def answer(_request: httpx.Request) -> httpx.Response:
+    return httpx.Response(201, json={"sid": "SMout1"})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One channel and how its requests look."""
+
+    channel: Channel
+    proof: str  # the header that proves where a request comes from
+    urls: tuple[str, ...] = ("",)
+
+    def request(self, text: str, *, message: str = "m1") -> RawRequest:
+        if self.channel.name == "web":
+            body = json.dumps({"type": "message", "client_id": message, "text": text}).encode()
+            return RawRequest("", {"token": "T" * 22 + ".mark"}, body)
+        body = urlencode({"MessageSid": message, "From": "+15145550123", "Body": text}).encode()
+        return RawRequest(HOOK, {self.proof: sign(TOKEN, RawRequest(HOOK, {}, body)) or ""}, body)
+
+
+SMS = Sms(
+    httpx.AsyncClient(transport=httpx.MockTransport(answer)),
+    account_sid="AC1",
+    auth_token=TOKEN,
+    sender="+15005550006",
+    api_url="http://127.0.0.1:1",
+    status_url=f"{HOOK}/status",
+)
+SAMPLES = [
+    pytest.param(Sample(SMS, "x-twilio-signature", (HOOK, f"{HOOK}/status", f"{HOOK}?a=b&bodySHA256=0")), id="sms"),
+    pytest.param(Sample(WebChat(), "token"), id="web"),
+]
+every_channel = pytest.mark.parametrize("sample", SAMPLES)
+
+
+def with_proof(request: RawRequest, headers: Mapping[str, str]) -> RawRequest:
+    return RawRequest(request.url, headers, request.body)
+
+
+@every_channel
+def test_a_request_with_its_proof_is_accepted(sample: Sample) -> None:
+    assert sample.channel.verify(sample.request("hello"))
+
+
+@every_channel
+def test_a_request_without_its_proof_is_refused(sample: Sample) -> None:
+    request = sample.request("hello")
+    assert not sample.channel.verify(with_proof(request, {}))
+    assert not sample.channel.verify(with_proof(request, {sample.proof: ""}))
+
+
+@every_channel
+def test_what_a_person_writes_comes_through_unchanged(sample: Sample) -> None:
+    texts = [
+        "a\x00b",
+        "\u202eright to left\u202c \u2066isolated\u2069",
+        "zero\u200dwidth\u200cjoiners",
+        "e\u0301 is not é",
+        "👩‍👩‍👧 🇨🇦 👍🏽",
+        "مرحبا ਮੈਨੂੰ 帮助 도와",
+        "line\r\none\ttwo",
+        "  spaces at both ends  ",
+        "&=+%;#?",
+        "\ufffd\ufeff\U0010ffff",
+    ]
+    for text in texts:
+        (item,) = sample.channel.parse(sample.request(text))
+        assert isinstance(item, Inbound)
+        assert item.text == text
+
+
+@every_channel
+def test_the_same_words_with_another_id_are_another_message(sample: Sample) -> None:
+    (first,) = sample.channel.parse(sample.request("help me", message="m1"))
+    (again,) = sample.channel.parse(sample.request("help me", message="m1"))
+    (other,) = sample.channel.parse(sample.request("help me", message="m2"))
+    assert isinstance(first, Inbound)
+    assert isinstance(other, Inbound)
+    assert first == again
+    assert first.provider_id != other.provider_id
+    assert first.address == other.address
+
+
+WIRE = st.text(st.characters(), max_size=80)  # with lone surrogates and NUL
+NAMES = [
+    "MessageSid",
+    "SmsSid",
+    "From",
+    "Body",
+    "NumMedia",
+    "MediaUrl0",
+    "MediaContentType0",
+    "MediaUrl9",
+    "OptOutType",
+]
+NAMES += ["MessageStatus", "SmsStatus", "ErrorCode", "FromState", "FromCountry", "text", "client_id", "choice"]
+VALUES = WIRE | st.sampled_from(["SM1", "+15145550123", "delivered", "STOP", "QC", "99", "-1", "https://a.example/x"])
+
+
+def encoded(fields: list[tuple[str, str]]) -> bytes:
+    return "&".join(
+        f"{quote_plus(name, errors='surrogatepass')}={quote_plus(value, errors='surrogatepass')}"
+        for name, value in fields
+    ).encode("ascii")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WIRE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | WIRE, inner, max_size=4),
+    max_leaves=8,
+)
+BODIES = (
+    st.binary(max_size=300)
+    | st.lists(st.tuples(st.sampled_from(NAMES) | WIRE, VALUES), max_size=12).map(encoded)
+    | JSON.map(lambda value: json.dumps(value).encode("ascii"))
+    | st.dictionaries(st.sampled_from(NAMES), VALUES).map(lambda value: json.dumps(value).encode("ascii"))
+    | st.integers(1, 100_000).map(lambda depth: b"[" * depth)
+)
+HEADERS = st.dictionaries(st.sampled_from(["token", "x-twilio-signature", "content-type"]) | WIRE, WIRE, max_size=3)
+
+
+@every_channel
+@given(body=BODIES, headers=HEADERS, data=st.data())
+def test_no_request_makes_it_fall(sample: Sample, body: bytes, headers: dict[str, str], data: st.DataObject) -> None:
+    request = RawRequest(data.draw(st.sampled_from(sample.urls)), headers, body)
+    assert isinstance(sample.channel.verify(request), bool)
+    for item in sample.channel.parse(request):
+        assert isinstance(item, Inbound | Status | Unreadable)
+        if isinstance(item, Unreadable):
+            assert item.body == body
+            assert item.reason
+
+
+@every_channel
+@given(body=BODIES, token=st.from_regex(r"[\w-]{22}\.[0-9a-f]{32}", fullmatch=True), data=st.data())
+def test_what_becomes_a_key_can_be_stored(sample: Sample, body: bytes, token: str, data: st.DataObject) -> None:
+    """PostgreSQL takes no NUL and no lone surrogate in a text, and no key of some thousand characters."""
+    headers = {"token": token} if token.isascii() else {}
+    request = RawRequest(data.draw(st.sampled_from(sample.urls)), headers, body)
+    for item in sample.channel.parse(request):
+        if not isinstance(item, Unreadable):
+            assert item.provider_id.isascii()
+            assert item.provider_id.isprintable()
+            assert len(item.provider_id) < 200
+        if isinstance(item, Status):
+            assert item.state in ("sent", "delivered", "read", "failed")
+            assert item.error.isprintable()
+            assert len(item.error) < 200
+
+
+@every_channel
+@given(text=st.text(st.characters(blacklist_categories=["Cs"]), max_size=5000))
+def test_composing_loses_no_word(sample: Sample, text: str) -> None:
+    parts = sample.channel.compose(text, ())
+    assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
+
+
+@every_channel
+@pytest.mark.parametrize("text", ["hello", "\ud83d lone", "a\x00b", "", "x" * 1600])
+def test_sending_ends_in_sent_or_in_a_send_error(sample: Sample, text: str) -> None:
+    async def outcome() -> str:
+        parts = sample.channel.compose(text, ()) or [Part("")]
+        try:
+            return type(await sample.channel.send("+15145550123", parts[0], delivery="d1")).__name__
+        except SendError as error:
+            return type(error).__name__
+
+    assert asyncio.run(outcome()) in (Sent.__name__, "NotSent", "Ambiguous", "Refused")
