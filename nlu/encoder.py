@@ -59,8 +59,8 @@ class E5Encoder:
 
 
 def bounded(text: str) -> str:
-    """What of a text is encoded: no lone surrogate, no endless message."""
-    return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
+    """What of a text is encoded: no half character, no NUL, no endless message."""
+    return text[:MAX_CHARACTERS].encode("utf-8", "ignore").decode().replace("\x00", " ")
 
 
 class Tokenizer:

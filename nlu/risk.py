@@ -40,7 +40,7 @@ _PIECE = 120  # characters that a piece has at least, sentences permitting
 _MAX_PIECES = 16
 # Added to the thresholds, in log-odds: a text that is read in several ways has more chances to be misread.
 STRICT = {"model": 0.0, "model:piece": 1.5, "model:history": 0.3}
-PATTERN = 1.0  # log-odds that a curated pattern speaks for an escalation
+PATTERN = 2.5  # log-odds that a curated pattern speaks for an escalation
 _log = logging.getLogger("passerelle.risk")
 
 
