@@ -25,6 +25,7 @@ check:  ## lint, format, types, import levels
 
 models: setup  ## adapt the sentence model and train all heads anew (an hour or so; needs 5 GB for PyTorch)
 	@scripts/setup.sh tests train
+	@.venv-train/bin/python scripts/romanise.py
 	@.venv-train/bin/python scripts/train_encoder.py
 	@$(PY) -m nlu.encoder_build
 	@$(PY) -m bot.cli train

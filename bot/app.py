@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import httpx
@@ -11,22 +12,27 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 from sanic.response import json, redirect
 
-from bot import database, inbox, standin, worker
-from bot.chat import chat
+from bot import database, inbox, standin, standin_graph, standin_telegram, worker
+from bot.chat import RATE, chat
 from bot.engine import RasaEngine
 from bot.events import Hub
+from bot.rate import Rate
 from bot.services import Services
 from bot.settings import Settings
 from bot.vault import Vault
 from bot.webhooks import webhooks
-from channels.channel import Channel
+from channels.channel import Channel, Refused, SendError
 from channels.sms import Sms
+from channels.telegram import Telegram
 from channels.webchat import WebChat
+from channels.whatsapp import WhatsApp
 from handoff import staff
 from handoff.console import console
 from nlu import language, risk
 from nlu.encoder import E5Encoder
 from translations import catalog
+
+_log = logging.getLogger("passerelle.app")
 
 
 def make_services(settings: Settings, database_url: str, client: httpx.AsyncClient) -> Services:
@@ -41,6 +47,24 @@ def make_services(settings: Settings, database_url: str, client: httpx.AsyncClie
             sender=settings.twilio.sender,
             api_url=settings.twilio.api_url,
             status_url=f"{settings.public_url}/webhooks/twilio/status",
+        )
+    if (whatsapp := settings.whatsapp) is not None:
+        channels["whatsapp"] = WhatsApp(
+            client,
+            numbers=whatsapp.numbers,
+            access_token=whatsapp.access_token,
+            app_secret=whatsapp.app_secret,
+            verify_token=whatsapp.verify_token,
+            api_url=whatsapp.api_url,
+            version=whatsapp.version,
+        )
+    if settings.telegram is not None:
+        channels["telegram"] = Telegram(
+            client,
+            bot_token=settings.telegram.bot_token,
+            secret_token=settings.telegram.secret_token,
+            api_url=settings.telegram.api_url,
+            webhook_url=f"{settings.public_url}/webhooks/telegram",
         )
     return Services(
         settings=settings,
@@ -63,12 +87,19 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
     app.config.FALLBACK_ERROR_FORMAT = "text"
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 3.0
     app.config.WEBSOCKET_MAX_SIZE = 32_768
+    app.ctx.chat_rate = Rate(*RATE)
     app.blueprint(webhooks)
     app.blueprint(chat)
     app.blueprint(console)
     twilio = settings.twilio
     if settings.demo and twilio and twilio.api_url == f"http://127.0.0.1:{settings.port}":
         app.blueprint(standin.make(twilio))
+    whatsapp = settings.whatsapp
+    if settings.demo and whatsapp and whatsapp.api_url == f"http://127.0.0.1:{settings.port}":
+        app.blueprint(standin_graph.make(whatsapp, f"{whatsapp.api_url}/webhooks/whatsapp"))
+    telegram = settings.telegram
+    if settings.demo and telegram and telegram.api_url == f"http://127.0.0.1:{settings.port}":
+        app.blueprint(standin_telegram.make(telegram))
     app.add_route(live, "/health/live")
     app.add_route(ready, "/health/ready")
     app.add_route(home, "/")
@@ -86,6 +117,10 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
         app.ctx.tasks += [asyncio.create_task(worker.deliveries(services)) for _ in range(worker.SEND_WORKERS)]
         app.ctx.tasks.append(asyncio.create_task(_warm(services)))
 
+    async def announce(app: Sanic[Config, Any]) -> None:
+        if isinstance(telegram := app.ctx.services.channels.get("telegram"), Telegram):
+            app.ctx.tasks.append(asyncio.create_task(register(telegram)))
+
     async def stop(app: Sanic[Config, Any]) -> None:
         for task in app.ctx.tasks:
             task.cancel()
@@ -94,6 +129,7 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
         await app.ctx.services.database.dispose()
 
     app.before_server_start(start)
+    app.after_server_start(announce)
     app.after_server_stop(stop)
     return app
 
@@ -102,6 +138,24 @@ async def _warm(services: Services) -> None:
     """Loads the models before the first person needs them."""
     await asyncio.to_thread(services.encoder.encode, ["hello"])
     await asyncio.to_thread(services.language.detect, "where can I get help")
+
+
+async def register(telegram: Telegram) -> None:
+    """Tells Telegram where updates go, again and again until it is taken; the start does not wait for that."""
+    attempts = 0
+    while True:
+        try:
+            await telegram.set_webhook()
+            _log.info("telegram: updates come to this gateway")
+            return
+        except Refused as error:
+            _log.error("telegram: the webhook is refused (%s): check the token and PASSERELLE_PUBLIC_URL", error.code)
+            return
+        except SendError as error:
+            attempts += 1
+            delay = min(300.0, 2.0**attempts) if error.retry_after is None else error.retry_after
+            _log.warning("telegram: the webhook is not set yet (%s); again in %.0f s", error.code, delay)
+            await asyncio.sleep(delay)
 
 
 async def live(_request: Request) -> HTTPResponse:

@@ -8,82 +8,44 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import statistics
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import psycopg
 
-from bot import database, embedded, inbox
+from bot import database, embedded, inbox, supervisor, training, turn, worker
+from bot.app import make_services
+from bot.bench_understanding import TEXTS, Timing, interleaved, lateness, stretched, understanding
+from bot.engine import Answer
+from bot.inbox import Claim, StoredMessage
+from bot.say import ask_once
+from bot.services import Services
 from bot.settings import ROOT, Settings
 from bot.vault import Vault
 from channels.channel import Inbound, RawRequest
 from channels.sms import sign
 from handoff import queue
-from nlu import language, risk
-from nlu.encoder import E5Encoder
 
 CONNECTIONS = 32
-_TEXTS = (
-    "my boss keeps my passport and says i owe him for the flight",
-    "what are the signs of trafficking?",
-    "mon patron ne me paie pas depuis deux mois et je ne peux pas partir",
-    "saan ako pwede matulog ngayong gabi",
-    "मुझे मदद कहाँ मिलेगी",
-    "mera passport malik ke paas hai",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Milliseconds of many repetitions."""
-
-    values: list[float]
-
-    def __str__(self) -> str:
-        ordered = sorted(self.values)
-        p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-        return f"p50 {statistics.median(ordered):.2f} ms, p99 {p99:.2f} ms"
 
 
 def run(settings: Settings, *, seconds: float) -> int:
     """All measurements; each prints one line."""
     print(f"{os.cpu_count()} cores, {seconds:g} s a load, {CONNECTIONS} connections")
-    understanding()
+    understanding(settings.language_detector)
     with tempfile.TemporaryDirectory(prefix="passerelle-bench-") as folder:
         asyncio.run(_loads(settings, Path(folder), seconds))
     return 0
-
-
-def understanding() -> None:
-    """`screen` and `language` per message, in this process."""
-    encoder = E5Encoder()
-    screen, detector = risk.load(encoder), language.load()
-    for text in _TEXTS:
-        screen.screen(text)
-        detector.detect(text)
-    encoded = _time(lambda text: encoder.encode([text]), 20)
-    print(f"encoder alone        {encoded}")
-    screened = _time(screen.screen, 20)
-    share = statistics.median(screened.values) / statistics.median(encoded.values)
-    print(f"screen               {screened} ({share:.2f} x the encoder alone)")
-    print(f"language             {_time(detector.detect, 100)}")
-
-
-def _time(call: Callable[[str], object], rounds: int) -> Timing:
-    values = []
-    for _ in range(rounds):
-        for text in _TEXTS:
-            started = time.perf_counter()
-            call(text)
-            values.append((time.perf_counter() - started) * 1000)
-    return Timing(values)
 
 
 async def _loads(settings: Settings, folder: Path, seconds: float) -> None:
@@ -94,8 +56,14 @@ async def _loads(settings: Settings, folder: Path, seconds: float) -> None:
         ours = await _our_intake(settings, running.url, folder, seconds)
         print(f"intake, bare Sanic with one INSERT  {bare:.0f} requests/s")
         print(f"intake, signed and durable          {ours:.0f} requests/s ({ours / bare:.2f} x the bare one)")
-        await _to_console(settings, running.url)
-        await _turn(settings)
+        async with httpx.AsyncClient() as client:
+            services = make_services(settings, running.url, client)
+            try:
+                await _to_console(services, running.url)
+                await _event_loop(services, seconds)
+                await _engine(services, client, folder)
+            finally:
+                await services.database.dispose()
     finally:
         await asyncio.to_thread(embedded.stop, running)
 
@@ -203,69 +171,167 @@ async def _until_live(client: httpx.AsyncClient, base: str) -> None:
     raise TimeoutError("the server under test did not start")
 
 
-async def _to_console(settings: Settings, url: str) -> None:
+async def _to_console(services: Services, url: str) -> None:
     """From storing a message that discloses to the event that a console redraws on."""
-    from bot.app import make_services
-    from bot.worker import run_once
-
-    vault = Vault.from_key(settings.data_key)
-    async with httpx.AsyncClient() as client:
-        services = make_services(settings, url, client)
-        services.encoder.encode(["warm"])
-        values = []
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as listener:
-            await listener.execute("LISTEN passerelle")
-            for number in range(40):
-                while await run_once(services):
-                    pass
-                started = time.perf_counter()
-                item = Inbound(f"SMbench{number}", f"+1514556{number:04}", "text", "my boss keeps my passport")
-                async with services.database.begin() as conn:
-                    await inbox.store(conn, vault, "sms", item)
-                worker = asyncio.create_task(run_once(services))
-                async for notice in listener.notifies(timeout=10):
-                    if '"queue"' in notice.payload:
-                        values.append((time.perf_counter() - started) * 1000)
-                        break
-                await worker
-        async with services.database.connect() as conn:
-            waiting = len(await queue.list_open(conn))
-        await services.database.dispose()
+    services.encoder.encode(["warm"])
+    services = replace(services, engine=Mute())  # for what the load has left; a disclosure does not ask it
+    values = []
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as listener:
+        await listener.execute("LISTEN passerelle")
+        for number in range(40):
+            while await worker.run_once(services):
+                pass
+            started = time.perf_counter()
+            item = Inbound(f"SMbench{number}", f"+1514556{number:04}", "text", "my boss keeps my passport")
+            async with services.database.begin() as conn:
+                await inbox.store(conn, services.vault, "sms", item)
+            working = asyncio.create_task(worker.run_once(services))
+            async for notice in listener.notifies(timeout=10):
+                if '"queue"' in notice.payload:
+                    values.append((time.perf_counter() - started) * 1000)
+                    break
+            await working
+    async with services.database.connect() as conn:
+        waiting = len(await queue.list_open(conn))
     print(f"message → console's event           {Timing(values)} ({waiting} handoffs waiting)")
 
 
-async def _turn(settings: Settings) -> None:
-    """A whole turn through the running gateway against Rasa's REST channel alone; needs `passerelle up`."""
-    from bot.engine import RasaEngine
-    from bot.say import ask_once
+class Mute:
+    """A dialogue engine with nothing to say."""
 
-    async with httpx.AsyncClient() as client:
-        engine = RasaEngine(settings.engine_urls, client)
-        if not await engine.ready():
-            print("a whole turn                        not measured: start `passerelle up` beside this")
-            return
-        texts = [text for text in _TEXTS if "passport" not in text and "paie" not in text]
+    async def respond(
+        self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None, asked: str | None
+    ) -> Sequence[Answer]:
+        return ()
 
-        async def alone(text: str) -> None:
-            await engine.respond(secrets.token_hex(8), text, language="en", vector=None, place=None, asked=None)
+    async def ready(self) -> bool:
+        return True
 
-        async def whole(text: str) -> None:
-            await ask_once(settings, text)
 
-        rasa, turn = await _time_async(alone, texts), await _time_async(whole, texts)
-    share = statistics.median(turn.values) / statistics.median(rasa.values)
+async def understand(services: Services, text: str) -> None:
+    """One message as a turn understands it, without its storing."""
+    message = StoredMessage(uuid.uuid4(), 1, "text", text, "", (), "received", None, None)
+    claim = Claim(
+        conversation=uuid.uuid4(), channel="sms", fence=1, language=None, language_chosen=False, place=None,
+        region=None, opted_out=False, maybe_watched=False, failures=0, messages=(message,),
+    )  # fmt: skip
+    await worker.understand(services, message, claim, turn.Situation(None, "none", None, None, "en", ()))
+
+
+async def _event_loop(services: Services, seconds: float) -> None:
+    """How long the loop that takes messages stands still while others are understood, by all workers at once."""
+    texts = [*TEXTS, *stretched(300), *stretched(4000)]
+    for text in texts:
+        await understand(services, text)
+    count = 0
+
+    async def one(first: int) -> None:
+        nonlocal count
+        deadline = time.perf_counter() + seconds
+        for text in islice(cycle(texts), first, None):
+            if time.perf_counter() > deadline:
+                return
+            await understand(services, text)
+            count += 1
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one(3 * number) for number in range(worker.TURN_WORKERS)))
+
+    idle, busy = await lateness(asyncio.sleep(seconds)), await lateness(all_of_them())
+    print(
+        f"event loop while understanding      longest stall {busy.longest:.1f} ms, p99 {busy.p99:.1f} ms "
+        f"(idle: {idle.longest:.1f} ms, {idle.p99:.1f} ms); {count / seconds:.0f} messages/s, long ones among them"
+    )
+
+
+async def _engine(services: Services, client: httpx.AsyncClient, folder: Path) -> None:
+    """Against the running engine: a whole turn, and its understanding; needs `passerelle up`."""
+    if not await services.engine.ready():
+        print("a whole turn                        not measured: start `passerelle up` beside this")
+        return
+    await _turn(services)
+    async with _parser(services.settings, client, folder) as url:
+        if url is None:
+            print("Rasa's understanding                not measured: no engine offers /model/parse")
+        else:
+            await _parse(services, client, url)
+
+
+async def _turn(services: Services) -> None:
+    """A whole turn through the running gateway against Rasa's REST channel alone."""
+    texts = [text for text in TEXTS if "passport" not in text and "paie" not in text]
+
+    async def alone(text: str) -> None:
+        await services.engine.respond(secrets.token_hex(8), text, language="en", vector=None, place=None, asked=None)
+
+    async def whole(text: str) -> None:
+        await ask_once(services.settings, text)
+
+    rasa, ours = await interleaved([alone, whole], texts, rounds=9)
     print(f"Rasa's REST channel alone           {rasa}")
-    print(f"a whole turn by web chat            {turn} ({share:.2f} x Rasa alone)")
+    print(f"a whole turn by web chat            {ours} ({ours.p50 / rasa.p50:.2f} x Rasa alone)")
 
 
-async def _time_async(call: Callable[[str], Awaitable[None]], texts: list[str]) -> Timing:
-    values = []
-    for _ in range(10):
-        for text in texts:
-            started = time.perf_counter()
-            await call(text)
-            values.append((time.perf_counter() - started) * 1000)
-    return Timing(values[len(texts) :])
+async def _parse(services: Services, client: httpx.AsyncClient, url: str) -> None:
+    """Rasa's /model/parse, which finds an intent, against language, risk and vector of the same texts."""
+
+    async def parse(text: str) -> None:
+        (await client.post(url, json={"text": text})).raise_for_status()
+
+    async def ours(text: str) -> None:
+        await understand(services, text)
+
+    parsed, understood = await interleaved([parse, ours], TEXTS, rounds=15)
+    print(f"Rasa's /model/parse                 {parsed} ({parsed.p50 / understood.p50:.2f} x our understanding)")
+    print(f"our whole understanding             {understood}")
+
+
+@asynccontextmanager
+async def _parser(settings: Settings, client: httpx.AsyncClient, folder: Path) -> AsyncIterator[str | None]:
+    """Where texts can be parsed: at the running engine, else at one of our own with the same model.
+
+    Ours does not offer it: whoever may parse may also read conversations, so the engine runs without that API.
+    """
+    running = f"{settings.engine_urls[0]}/model/parse?token={settings.engine_token}"
+    if await _parses(client, running):
+        yield running
+        return
+    model = training.model_path(settings)
+    if not (model.exists() and supervisor.ENGINE_PYTHON.exists()):
+        yield None
+        return
+    port, token = _free_port(), secrets.token_hex(16)
+    process = await asyncio.create_subprocess_exec(
+        str(supervisor.ENGINE_PYTHON), "-m", "rasa", "run", "--enable-api", "--model", str(model),
+        "--interface", "127.0.0.1", "--port", str(port), "--auth-token", token,
+        env=supervisor.engine_environment(settings, ""), cwd=folder, preexec_fn=supervisor.die_with_parent,
+        start_new_session=True, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        own = f"http://127.0.0.1:{port}/model/parse?token={token}"
+        yield own if await _until_parses(client, own, process) else None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with the helpers that it starts
+        await process.wait()
+
+
+async def _until_parses(client: httpx.AsyncClient, url: str, process: asyncio.subprocess.Process) -> bool:
+    """Waits while the engine loads; False when it ended, or takes too long."""
+    for _ in range(180):
+        if process.returncode is not None:
+            return False
+        if await _parses(client, url):
+            return True
+        await asyncio.sleep(0.5)
+    return False
+
+
+async def _parses(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.post(url, json={"text": "hello"}, timeout=10)).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _free_port() -> int:

@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import json as jsonlib
 import time
-from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,13 +23,14 @@ from sanic.response import html, json, text
 
 from bot import chat_session, inbox
 from bot.chat_session import Session
+from bot.rate import Rate
 from bot.services import Services
 from channels.channel import Inbound, RawRequest
 from translations.render import OWN_NAMES, direction, render
 
 HERE = Path(__file__).parent
 MAX_FRAME = 32_768  # as the socket's own limit in `app`: what gets through is answered
-RATE = (30, 10.0)  # messages, seconds
+RATE = (30, 10.0)  # messages, seconds; of one conversation
 PING = 20.0
 POLL = 25.0
 CSP = (
@@ -73,6 +73,7 @@ async def page(request: Request) -> HTTPResponse:
         texts_json=jsonlib.dumps(texts).replace("<", "\\u003c"),
         notice=notice,
         exit_url=services.settings.exit_url,
+        longest=services.channels["web"].limits.text,
     )
     return html(body)
 
@@ -121,7 +122,7 @@ class Link:
     services: Services
     session: Session
     socket: Websocket
-    sent: deque[float] = field(default_factory=deque)
+    rate: Rate
     after: int = 0
 
     async def tell(self, **frame: object) -> None:
@@ -136,7 +137,7 @@ async def socket(request: Request, ws: Websocket) -> None:
     with contextlib.suppress(WebsocketClosed, TimeoutError):
         hello = _frame(await asyncio.wait_for(ws.recv(), 20))
         session = await chat_session.open_session(services, hello)
-        link = Link(services, session, ws, after=_number(hello.get("after")))
+        link = Link(services, session, ws, request.app.ctx.chat_rate, after=_number(hello.get("after")))
         await link.tell(type="welcome", token=session.token, seq=session.seq, language=session.language)
         await _until_either_ends(_receive(link), _push(link))
 
@@ -166,7 +167,7 @@ async def _receive(link: Link) -> None:
         frame = _frame(raw)
         kind = frame.get("type")
         if kind == "message":
-            answer = await take_message(link.services, link.session, frame, link.sent)
+            answer = await take_message(link.services, link.session, frame, link.rate)
             await link.tell(**answer)
             if answer["type"] == "ended":
                 return
@@ -178,19 +179,17 @@ async def _receive(link: Link) -> None:
             return
 
 
-async def take_message(
-    services: Services, session: Session, frame: dict[str, Any], sent: deque[float] | None = None
-) -> dict[str, object]:
+async def take_message(services: Services, session: Session, frame: dict[str, Any], rate: Rate) -> dict[str, object]:
     """Stores a message, and only then acknowledges it; or says why not."""
     client_id = frame.get("client_id")
     if len(str(frame.get("text", ""))) > services.channels["web"].limits.text:
         return {"type": "error", "key": "chat.too_long", "client_id": client_id}
-    if sent is not None and not _within_rate(sent):
-        return {"type": "error", "key": "chat.not_sent", "client_id": client_id}
     raw = RawRequest("", {"token": session.token}, jsonlib.dumps(frame, ensure_ascii=True).encode("ascii"))
     item = services.channels["web"].parse(raw)[0]
     if not isinstance(item, Inbound):
         return {"type": "error", "key": "chat.not_sent", "client_id": client_id}
+    if not rate.allows(session.token):  # of one person, through however many tabs and requests
+        return {"type": "error", "key": "chat.not_sent", "client_id": client_id, "retry_after": RATE[1]}
     if await chat_session.ended(services, session):
         return {"type": "ended"}
     async with services.database.begin() as conn:
@@ -198,16 +197,6 @@ async def take_message(
     seq = stored[1] if stored else await chat_session.seq_of(services, item.provider_id)
     await chat_session.attach(services, session)
     return {"type": "ack", "client_id": client_id, "seq": seq}
-
-
-def _within_rate(sent: deque[float]) -> bool:
-    now = time.monotonic()
-    while sent and now - sent[0] > RATE[1]:
-        sent.popleft()
-    if len(sent) >= RATE[0]:
-        return False
-    sent.append(now)
-    return True
 
 
 async def _push(link: Link) -> None:
@@ -267,9 +256,11 @@ async def post_message(request: Request) -> HTTPResponse:
         return json({"error": "The chat has ended. Open it again."}, status=401)
     if len(request.body) > MAX_FRAME:
         return json({"type": "error", "key": "chat.too_long"}, status=413)
-    answer = await take_message(services, found, _frame(request.body))
+    answer = await take_message(services, found, _frame(request.body), request.app.ctx.chat_rate)
     if answer["type"] == "ended":
         return json({"error": "The chat has ended. Open it again."}, status=401)
+    if "retry_after" in answer:
+        return json(answer, status=429, headers={"Retry-After": f"{answer['retry_after']:.0f}"})
     return json(answer, status=200 if answer["type"] == "ack" else 400)
 
 

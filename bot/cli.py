@@ -10,9 +10,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,8 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
     verdicts.add_argument("action", choices=("export", "import"))
     verdicts.add_argument("file", type=Path)
     command("doctor", run_doctor, "check every setting and part, and say what to do")
-    evaluate = command("evaluate", run_evaluate, "how good the screen and the language detector are")
-    evaluate.add_argument("what", choices=("risk", "language"))
+    evaluate = command("evaluate", run_evaluate, "how good the understanding is: risk, language, intents")
+    evaluate.add_argument("what", choices=("risk", "language", "intents"))
     evaluate.add_argument(
         "--write", action="store_true", help="keep the figures that the tests compare with, and write the model card"
     )
@@ -183,66 +183,15 @@ def run_train(arguments: Arguments) -> int:
 
 
 def run_screen(_arguments: Arguments) -> int:
-    from nlu import language, risk
-    from nlu.encoder import E5Encoder
+    from bot import jsonl
 
-    given = settings.load()
-    encoder = E5Encoder()
-    screen = risk.load(encoder)
-    detector = language.load(given.language_detector)
-
-    def answer(item: dict[str, Any]) -> dict[str, Any]:
-        history = [str(text) for text in item.get("history") or ()]
-        found = screen.screen(item["text"], history=history)
-        return {
-            "id": item.get("id"),
-            "language": detector.detect(item["text"]).tag,
-            "escalate": found.escalate,
-            "severity": found.severity,
-            "indicators": list(found.indicators),
-            "evidence": [
-                {"indicator": e.indicator, "start": e.start, "end": e.end, "source": e.source} for e in found.evidence
-            ],
-            "score": found.score,
-        }
-
-    return _each_line(answer)
+    return jsonl.screen(settings.load())
 
 
 def run_language(_arguments: Arguments) -> int:
-    from nlu import language
+    from bot import jsonl
 
-    detector = language.load(settings.load().language_detector)
-
-    def answer(item: dict[str, Any]) -> dict[str, Any]:
-        found = detector.detect(item["text"])
-        return {"id": item.get("id"), "language": found.tag, "confidence": found.confidence, "script": found.script}
-
-    return _each_line(answer)
-
-
-def _each_line(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """JSON lines through a function, one answer a line, in order; a bad line is named, the others go on."""
-    failed = 0
-    for number, line in _lines(sys.stdin):
-        try:
-            item = json.loads(line)
-            if not isinstance(item, dict) or not isinstance(item.get("text"), str):
-                raise ValueError('it must be an object with "id" and "text"')
-            if not isinstance(item.get("history") or [], list):
-                raise ValueError('"history" must be a list of texts')
-        except (ValueError, RecursionError) as error:
-            failed += 1
-            print(f"passerelle: line {number} is left out: {error}", file=sys.stderr)
-            continue
-        print(json.dumps(answer(item), ensure_ascii=True), flush=True)
-    return 1 if failed else 0
-
-
-def _lines(file: TextIO) -> Iterable[tuple[int, str]]:
-    """Lines that are not empty, with their numbers in the file."""
-    file.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[attr-defined]
-    return ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    return jsonl.detect(settings.load())
 
 
 def run_say(arguments: Arguments) -> int:
@@ -280,7 +229,7 @@ async def _print_log(given: Settings, url: str, *, words: bool) -> None:
     order = (messages.c.created_at, messages.c.conversation_id, messages.c.seq)
     async with engine.begin() as conn:
         if words:
-            await access.write_audit(conn, f"command line ({_user()})", "log with words", purpose="log")
+            await access.write_audit(conn, access.command_line(), "log with words", purpose="log")
     async with engine.connect() as conn:
         async for row in await conn.stream(sa.select(messages, worst.label("delivery")).order_by(*order)):
             entry = {
@@ -300,14 +249,6 @@ async def _print_log(given: Settings, url: str, *, words: bool) -> None:
                     entry["text"] = None
             print(json.dumps(entry, ensure_ascii=True))
     await engine.dispose()
-
-
-def _user() -> str:
-    """Who runs this; a container's user need not have a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def run_staff(arguments: Arguments) -> int:
@@ -401,6 +342,11 @@ def run_evaluate(arguments: Arguments) -> int:
 
     if arguments.what == "language":
         print(evaluation.language_report())
+        return 0
+    if arguments.what == "intents":
+        from nlu import intent_evaluation
+
+        print(intent_evaluation.intents_report())
         return 0
     judged = evaluation.judge_development(_progress)
     print(evaluation.risk_report(judged))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -25,6 +26,12 @@ from nlu.normalise import normalise
 DEMONSTRATION = Path(__file__).parent / "data" / "directory.json"
 PLACES = ROOT / "nlu" / "data" / "places.csv"
 SHOWN = 3  # on a phone, more is less
+_LISTED_CODE = re.compile(r"[A-Z](\d[A-Z]?)?")  # a beginning of a postal code, as the list of places has it: M, K1, L6P
+# As people write them. The first half alone must be in capitals, or all there is: "g2g" and "l8r" are words of chats.
+_CODE = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?P<whole>(?i:[A-Z]\d[A-Z]))[ -]{0,2}(?i:\d[A-Z]\d)|(?P<half>[A-Z]\d[A-Z]))(?![A-Za-z0-9])",
+    re.ASCII,
+)
 NEEDS = ("shelter", "legal", "health", "services")
 
 
@@ -45,6 +52,9 @@ class Service:
         place = f" ({self.city})" if self.city else ""
         phone = f": {self.phone}" if self.phone else ""
         return f"- {self.name}{place}{phone}" + (" [fictitious]" if self.demonstration else "")
+
+
+Place = tuple[str | None, str | None]  # city, province code
 
 
 async def find(conn: AsyncConnection, place: str, need: str) -> list[Service]:
@@ -79,23 +89,46 @@ async def find(conn: AsyncConnection, place: str, need: str) -> list[Service]:
     return [Service(*row) for row in rows]
 
 
-def locate(place: str) -> tuple[str | None, str | None]:
+def locate(place: str) -> Place:
     """(canonical city, province code) of what a person wrote; (None, None) when it is not known."""
     spelt = normalise(place).text
     words = f" {' '.join(''.join(c if c.isalnum() else ' ' for c in spelt).split())} "
-    known = _places()
+    known = _places().names
     for name in sorted(known, key=len, reverse=True):
         if f" {name} " in words or (not name.isascii() and name in spelt):
             return known[name]
-    return None, None
+    return _of_code(place)
+
+
+def _of_code(place: str) -> Place:
+    """Of a postal code. Its letters alone name nothing: "M" is Toronto's, and stands in "I'm" too."""
+    alone = place.strip().upper()
+    found = _CODE.search(place) or (_CODE.search(alone) if len(alone) == 3 else None)
+    if found is None:
+        return None, None
+    district, codes = (found["whole"] or found["half"]).upper(), _places().codes
+    return next((codes[key] for key in (district, district[:2], district[:1]) if key in codes), (None, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The list of places: normalised names, and beginnings of postal codes."""
+
+    names: dict[str, Place]
+    codes: dict[str, Place]
 
 
 @lru_cache(maxsize=1)
-def _places() -> dict[str, tuple[str | None, str | None]]:
+def _places() -> _Places:
+    found = _Places({}, {})
     with PLACES.open(encoding="utf-8", newline="") as file:
-        return {
-            normalise(row["name"]).text: (row["city"] or None, row["province"] or None) for row in csv.DictReader(file)
-        }
+        for row in csv.DictReader(file):
+            place = row["city"] or None, row["province"] or None
+            if _LISTED_CODE.fullmatch(row["name"]):  # never among the names: "L4W" is read as "law" there
+                found.codes[row["name"]] = place
+            else:
+                found.names[normalise(row["name"]).text] = place
+    return found
 
 
 async def import_file(conn: AsyncConnection, path: Path) -> int:
@@ -159,11 +192,11 @@ def _spelt(location: dict[str, Any]) -> tuple[str | None, str | None]:
     """City and province as `locate` spells them: another spelling would never be found."""
     city, province = location.get("city"), location.get("province")
     if province:
-        _, province = _places().get(normalise(province).text, (None, province.upper()))
-        if province not in {code for _, code in _places().values()}:
+        _, province = _places().names.get(normalise(province).text, (None, province.upper()))
+        if province not in {code for _, code in _places().names.values()}:
             raise ValueError(f"province {location['province']!r}")
     if city:
-        known, place = _places().get(normalise(city).text, (None, None))
+        known, place = _places().names.get(normalise(city).text, (None, None))
         if known and province in (None, place):
             city, province = known, place
     return city, province

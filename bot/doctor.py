@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 
 import httpx
 
@@ -15,9 +16,11 @@ from bot import database, embedded, settings, training
 from bot.settings import KNOWN, PREFIX, Settings, SettingsError
 from bot.supervisor import ENGINE_PYTHON
 from bot.vault import Vault
+from channels.whatsapp import ENDS
 from nlu import patterns, risk_model
 from translations import catalog
 
+_WARNED_BEFORE = 180  # days before a version of the Graph API ends
 _NEEDED_SPACE = 4_000_000_000  # bytes: both environments, the database and room to breathe
 
 
@@ -152,6 +155,35 @@ def _channels(found: Settings) -> Iterator[Finding]:
         yield Finding("good", "SMS goes to the stand-in on this machine; no message leaves it")
     else:
         yield Finding("good", f"SMS from {found.twilio.sender} through {found.twilio.api_url}")
+    yield from _whatsapp(found, date.today())
+    yield _telegram(found)
+
+
+def _whatsapp(found: Settings, today: date) -> Iterator[Finding]:
+    """The channel, and how long its version of the Graph API still lives."""
+    ours = found.whatsapp
+    if ours is None:
+        yield Finding("note", "WhatsApp is off: set the PASSERELLE_WHATSAPP_… settings to turn it on.")
+        return
+    if found.demo and ours.api_url.startswith("http://127.0.0.1"):
+        yield Finding("good", "WhatsApp goes to the stand-in on this machine; no message leaves it")
+        return
+    yield Finding("good", f"WhatsApp, {len(ours.numbers)} number(s), through {ours.api_url}/{ours.version}")
+    end = ENDS.get(ours.version)
+    if end is None:
+        yield Finding("note", f"when the Graph API's {ours.version} ends is not known here: see Meta's changelog.")
+    elif end <= today:
+        yield Finding("wrong", f"The Graph API's {ours.version} ended on {end}: set {PREFIX}WHATSAPP_API_VERSION.")
+    elif (end - today).days <= _WARNED_BEFORE:
+        yield Finding("note", f"the Graph API's {ours.version} ends on {end}: set {PREFIX}WHATSAPP_API_VERSION soon.")
+
+
+def _telegram(found: Settings) -> Finding:
+    if found.telegram is None:
+        return Finding("note", "Telegram is off: set the PASSERELLE_TELEGRAM_… settings to turn it on.")
+    if found.demo and found.telegram.api_url.startswith("http://127.0.0.1"):
+        return Finding("good", "Telegram goes to the stand-in on this machine; no message leaves it")
+    return Finding("good", f"Telegram through {found.telegram.api_url}")
 
 
 def _running(found: Settings) -> Finding:

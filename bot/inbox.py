@@ -81,6 +81,7 @@ class StoredMessage:
     state: str  # received | recorded
     understanding: dict[str, Any] | None
     plan: dict[str, Any] | None
+    answered: bool = False  # by the provider itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,11 @@ class Claim:
 async def store(conn: AsyncConnection, vault: Vault, channel: str, item: Inbound) -> tuple[uuid.UUID, int] | None:
     """Stores one message; (conversation, number in it), or None for a copy of one already stored."""
     message = uuid.uuid4()
-    words = {"text": item.text, "choice": item.choice, "client_id": item.client_id}
+    words: dict[str, Any] = {"text": item.text, "choice": item.choice, "client_id": item.client_id}
     if item.media:
-        words["media"] = [{"url": media.url, "content_type": media.content_type} for media in item.media]  # type: ignore[assignment]
+        words["media"] = [{"url": media.url, "content_type": media.content_type} for media in item.media]
+    if item.answered:
+        words["answered"] = True
     row = (
         await conn.execute(
             _STORE,
@@ -128,6 +131,17 @@ async def store(conn: AsyncConnection, vault: Vault, channel: str, item: Inbound
 def address_lookup(vault: Vault, channel: str, address: str) -> bytes:
     """The keyed hash a conversation is found by."""
     return vault.lookup(address, context=f"address:{channel}")
+
+
+async def language_of(conn: AsyncConnection, vault: Vault, channel: str, address: str) -> str | None:
+    """The language of a person's conversation, if there is one and it is known."""
+    found: str | None = await conn.scalar(
+        sa.select(conversations.c.language).where(
+            conversations.c.channel == channel,
+            conversations.c.address_lookup == address_lookup(vault, channel, address),
+        )
+    )
+    return found
 
 
 async def keep_aside(conn: AsyncConnection, vault: Vault, channel: str, item: Unreadable) -> None:
@@ -183,11 +197,12 @@ def _stored_message(vault: Vault, row: Any) -> StoredMessage:
         state=row.state,
         understanding=row.understanding,
         plan=row.plan,
+        answered=words.get("answered") is True,
     )
 
 
 def open_words(vault: Vault, message: uuid.UUID, sealed: bytes | None) -> dict[str, Any]:
-    """The sealed part of a message: ``text`` and, where there are, ``choice``, ``media``, ``client_id``."""
+    """The sealed part of a message: ``text``; where there are: ``choice``, ``media``, ``client_id``, ``answered``."""
     if sealed is None:
         return {}
     opened = vault.open_json(sealed, context=f"message:{message}")

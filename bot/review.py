@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from pathlib import Path
 
@@ -21,8 +20,7 @@ async def export(given: Settings, url: str, path: Path) -> str:
         with reviewed.new_file(path) as lines:
             # The audit row stands before any word is opened.
             async with engine.begin() as conn:
-                actor = f"command line ({getpass.getuser()})"
-                await access.write_audit(conn, actor, "verdicts exported", purpose="review")
+                await access.write_audit(conn, access.command_line(), "verdicts exported", purpose="review")
             async with engine.connect() as conn:
                 found = await verdicts.collect(conn, Vault.from_key(given.data_key))
             lines += found.lines

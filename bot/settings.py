@@ -6,6 +6,7 @@ Every problem is one sentence that says what to do; all of them are reported tog
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from bot import vault
+from channels.whatsapp import VERSION as GRAPH_VERSION
 from translations import catalog
 
 PREFIX = "PASSERELLE_"
@@ -46,6 +48,7 @@ KNOWN = {
     "WHATSAPP_APP_SECRET": "signs WhatsApp's webhooks",
     "WHATSAPP_VERIFY_TOKEN": "answers Meta's verification request",
     "WHATSAPP_API_URL": "replaces the scheme and host of the Graph API",
+    "WHATSAPP_API_VERSION": "version of the Graph API",
     "TELEGRAM_BOT_TOKEN": "the Telegram bot",
     "TELEGRAM_SECRET_TOKEN": "proves that an update comes from Telegram",
     "TELEGRAM_API_URL": "replaces the scheme and host of Telegram's API",
@@ -69,6 +72,23 @@ class TwilioSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WhatsAppSettings:
+    numbers: tuple[str, ...]  # ids of our phone numbers
+    access_token: str
+    app_secret: str
+    verify_token: str
+    api_url: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramSettings:
+    bot_token: str
+    secret_token: str
+    api_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of a gateway's settings; secrets are kept out of ``repr``-able logs by the log redaction."""
 
@@ -86,6 +106,8 @@ class Settings:
     exit_url: str
     chat_origins: tuple[str, ...]
     twilio: TwilioSettings | None
+    telegram: TelegramSettings | None
+    whatsapp: WhatsAppSettings | None
     generated: tuple[str, ...]  # secrets made up for the demonstration
 
     @property
@@ -137,6 +159,23 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
             sender=given.get("TWILIO_FROM", "+15005550006"),  # Twilio's own magic test number
             api_url=given.get("TWILIO_API_URL", f"http://127.0.0.1:{port}" if demo else "https://api.twilio.com"),
         )
+    whatsapp = None
+    if demo or "WHATSAPP_ACCESS_TOKEN" in given:
+        whatsapp = WhatsAppSettings(
+            numbers=tuple(_list(given.get("WHATSAPP_PHONE_NUMBER_ID", ""))) or ("100000000000001",),
+            access_token=secret("WHATSAPP_ACCESS_TOKEN", secrets.token_hex(16)),
+            app_secret=secret("WHATSAPP_APP_SECRET", secrets.token_hex(16)),
+            verify_token=secret("WHATSAPP_VERIFY_TOKEN", secrets.token_hex(16)),
+            api_url=given.get("WHATSAPP_API_URL", f"http://127.0.0.1:{port}" if demo else "https://graph.facebook.com"),
+            version=given.get("WHATSAPP_API_VERSION", GRAPH_VERSION),
+        )
+    telegram = None
+    if demo or "TELEGRAM_BOT_TOKEN" in given:
+        telegram = TelegramSettings(
+            bot_token=secret("TELEGRAM_BOT_TOKEN", f"{secrets.randbelow(10**9) + 10**9}:{secrets.token_urlsafe(24)}"),
+            secret_token=secret("TELEGRAM_SECRET_TOKEN", secrets.token_urlsafe(32)),
+            api_url=given.get("TELEGRAM_API_URL", f"http://127.0.0.1:{port}" if demo else "https://api.telegram.org"),
+        )
     return Settings(
         mode=mode,
         database_url=_libpq(given.get("DATABASE_URL", "")),
@@ -152,6 +191,8 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
         exit_url=given.get("EXIT_URL", "https://www.google.ca/search?q=weather"),
         chat_origins=tuple(_list(given.get("CHAT_ORIGINS", ""))),
         twilio=twilio,
+        telegram=telegram,
+        whatsapp=whatsapp,
         generated=tuple(name for name in generated if name != "ENGINE_TOKEN"),
     )
 
@@ -178,6 +219,10 @@ def _check(given: Mapping[str, str]) -> list[str]:
     port = given.get("PORT", "8000")
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65530):
         problems.append(f"{PREFIX}PORT is {port!r}: set it to a number from 1 to 65530.")
+    if re.search("[^0-9, ]|^[, ]+$", given.get("WHATSAPP_PHONE_NUMBER_ID", "")):
+        problems.append(f"{PREFIX}WHATSAPP_PHONE_NUMBER_ID: write Meta's ids of the numbers, digits only, with commas.")
+    if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", given.get("WHATSAPP_API_VERSION", GRAPH_VERSION)):
+        problems.append(f"{PREFIX}WHATSAPP_API_VERSION: write it like {GRAPH_VERSION}.")
     problems += [f"{PREFIX}{name}: {trouble}" for name in _URLS if (trouble := _check_url(name, given.get(name, "")))]
     if "DATA_KEY" in given:
         try:
@@ -238,9 +283,27 @@ def _check_production(given: Mapping[str, str]) -> list[str]:
             for name in ("TWILIO_ACCOUNT_SID", "TWILIO_FROM")
             if name not in given
         ]
-    if _scheme_and_host(given.get("TWILIO_API_URL", ""))[1] in ("127.0.0.1", "localhost", "::1"):
-        problems.append(f"{PREFIX}TWILIO_API_URL points to a stand-in: remove it in production.")
+    if "WHATSAPP_ACCESS_TOKEN" in given:
+        problems += [
+            f"{PREFIX}{name} must be set in production: {KNOWN[name]}."
+            for name in ("WHATSAPP_PHONE_NUMBER_ID", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN")
+            if name not in given
+        ]
+    if "TELEGRAM_BOT_TOKEN" in given:
+        problems += _check_secret_token(given.get("TELEGRAM_SECRET_TOKEN", ""))
+    for name in ("TWILIO_API_URL", "WHATSAPP_API_URL", "TELEGRAM_API_URL"):
+        if _scheme_and_host(given.get(name, ""))[1] in ("127.0.0.1", "localhost", "::1"):
+            problems.append(f"{PREFIX}{name} points to a stand-in: remove it in production.")
     return problems
+
+
+def _check_secret_token(token: str) -> list[str]:
+    name = f"{PREFIX}TELEGRAM_SECRET_TOKEN"
+    if not token:
+        return [f"{name} must be set in production: {KNOWN['TELEGRAM_SECRET_TOKEN']}."]
+    if not re.fullmatch("[A-Za-z0-9_-]{1,256}", token):  # core.telegram.org/bots/api#setwebhook, 2026-11
+        return [f"{name}: use 1 to 256 letters, digits, _ and -; Telegram takes no others."]
+    return []
 
 
 def _make_folder(var_dir: Path) -> None:

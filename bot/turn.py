@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 WAITING_NOTE_EVERY = timedelta(minutes=3)  # a waiting person is told so, not at every message
 _MEDIA = {"image", "video", "document", "sticker", "contacts", "location", "order"}
 _VOICE = {"audio", "voice"}
-_SILENT = {"system", "command", "reaction", "edit"}
+_SILENT = {"system", "reaction", "edit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,11 @@ def decide(
     language, learn = _language(claim, situation, understood)
     risk = understood.risk
     action = understood.keyword[0] if understood.keyword else None
-    provider_answered = message.kind in ("optout", "optin") or (message.kind == "keyword" and not action)
+    provider_answered = message.answered or message.kind in ("optout", "optin")
+    if message.kind == "keyword" and message.answered:  # the provider's own list of words for HELP is longer than ours
+        action = "help"
+    if message.kind == "command" and action == "start" and not claim.opted_out:
+        action = None  # a messenger's own start button, pressed before the first word
     if action in ("stop", "start") or message.kind in ("optout", "optin"):
         out = action == "stop" or message.kind == "optout"
         replies: tuple[str, ...] = () if provider_answered else (f"keyword.{'stop' if out else 'start'}",)
@@ -134,14 +138,14 @@ def decide(
         language = _spoken(language, understood)
         if action == "help" and severity == "none":  # also a plea: a human is called, quietly
             evidence, severity = (Evidence("human_requested", 0, len(message.text), "keyword"),), "elevated"
-        fixed: tuple[str, ...] = (f"keyword.{action}",)
+        fixed: tuple[str, ...] = () if claim.opted_out or provider_answered else (f"keyword.{action}",)
         return Decision(
             language,
             False,
             _raised(severity),
             _names(evidence),
             evidence,
-            () if claim.opted_out else fixed,
+            fixed,
             False,
             kind="keyword",
         )
@@ -203,6 +207,8 @@ def _replies(
     if situation.handoff_state == "waiting" and (severity != "none" or silent(situation.handoff_severity)):
         told = situation.last_reply_at
         return ("handoff.waiting",) if told is None or now - told >= WAITING_NOTE_EVERY else ()
+    if message.kind == "command":
+        return ("welcome",)
     if message.kind in _VOICE:
         return ("kind.voice",)
     if message.kind in _MEDIA and not message.text.strip():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,9 +95,10 @@ async def _answered_or_told(
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """What commit 1 decided."""
+    """What commit 1 decided, and the message's vector, which dies with this process."""
 
     plan: dict[str, Any]
+    vector: bytes | None = None
 
 
 async def _record_new(
@@ -114,11 +118,11 @@ async def _record_new(
 
 
 async def _answers(services: Services, claim: Claim, message: StoredMessage, known: _Recorded) -> Sequence[Answer]:
-    """What the engine says to it, if it is to be asked. It encodes for itself: the screen's vector is no good to it."""
+    """What the engine says to it, if it is to be asked. The vector goes along: nothing is encoded twice."""
     if not known.plan["ask_engine"]:
         return ()
     return await services.engine.respond(
-        str(claim.conversation), message.text, language=known.plan["language"], vector=None,
+        str(claim.conversation), message.text, language=known.plan["language"], vector=known.vector,
         place=claim.place, asked=known.plan.get("asked"),
     )  # fmt: skip
 
@@ -127,10 +131,7 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
     """Understand, decide, COMMIT 1."""
     async with services.database.connect() as conn:
         situation = await _situation(conn, services, claim, message)
-    understood = await asyncio.to_thread(
-        turn.understand, message, claim, situation,
-        detector=services.language, screen=services.risk, encoder=services.encoder,
-    )  # fmt: skip
+    understood = await understand(services, message, claim, situation)
     decision = turn.decide(message, claim, situation, understood, now=datetime.now(timezone.utc))
     plan = {
         "language": decision.language,
@@ -144,6 +145,8 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
         if decision.watched and not claim.maybe_watched:
             await inbox.learn(conn, claim.conversation, maybe_watched=True)
             claim = replace(claim, maybe_watched=True)
+        if message.kind == "location":
+            await _learn_place(conn, services, claim, directory.locate(message.text)[0] or "")
         if decision.learn_language:
             await inbox.learn(conn, claim.conversation, language=decision.language)
         if decision.opted_out is True:
@@ -159,7 +162,30 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
             plan=plan,
             language=understood.language.tag,
         )
-    return _Recorded(plan)
+    vector = None if understood.vector is None else understood.vector.astype("<f4").tobytes()
+    return _Recorded(plan, vector)
+
+
+async def understand(
+    services: Services, message: StoredMessage, claim: Claim, situation: turn.Situation
+) -> turn.Understanding:
+    """Away from the event loop, which goes on taking messages and answering chats meanwhile."""
+    work = partial(
+        turn.understand, message, claim, situation,
+        detector=services.language, screen=services.risk, encoder=services.encoder,
+    )  # fmt: skip
+    return await asyncio.get_running_loop().run_in_executor(_understanding_threads(), work)
+
+
+@lru_cache(maxsize=1)
+def _understanding_threads() -> ThreadPoolExecutor:
+    """The process's own few: each takes Python's lock and a core away from the event loop.
+
+    Six at once on two cores stalled the loop for 20 to 40 ms and understood no more messages than one does, which
+    stalls it for 3 to 6 (`passerelle bench`). Half of the cores, and no more than the encoder has threads.
+    """
+    size = max(1, min(2, len(os.sched_getaffinity(0)) // 2))
+    return ThreadPoolExecutor(size, thread_name_prefix="understand")
 
 
 async def _situation(conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage) -> turn.Situation:
@@ -265,12 +291,19 @@ async def _call_human(
 async def _services_near(conn: AsyncConnection, services: Services, claim: Claim, answer: Answer) -> Answer:
     place, need = answer.slots.get("place", ""), answer.slots.get("need", "services")
     found = await directory.find(conn, place, need)
-    sealed = services.vault.seal(place.encode("utf-8", "replace"), context=f"place:{claim.conversation}")
-    _, province = directory.locate(place)
-    await inbox.learn(conn, claim.conversation, place_sealed=sealed, **({"region": province} if province else {}))
+    await _learn_place(conn, services, claim, place)
     if not found:
         return Answer("info.services_none")
     return Answer(answer.key, {**answer.slots, "places": "\n".join(service.line() for service in found)})
+
+
+async def _learn_place(conn: AsyncConnection, services: Services, claim: Claim, place: str) -> None:
+    """A place that the person named or shared: sealed, and its province beside it."""
+    if not place:
+        return
+    sealed = services.vault.seal(place.encode("utf-8", "replace"), context=f"place:{claim.conversation}")
+    _, province = directory.locate(place)
+    await inbox.learn(conn, claim.conversation, place_sealed=sealed, **({"region": province} if province else {}))
 
 
 async def send_once(services: Services) -> bool:

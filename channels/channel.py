@@ -48,6 +48,7 @@ class Inbound:
     media: tuple[Media, ...] = ()
     region: str | None = None  # province code, when the provider says so
     client_id: str = ""  # web chat: the page's own id, given back in the acknowledgement
+    answered: bool = False  # by the provider itself: nothing of ours may go out as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Sent:
 class Limits:
     text: int  # characters of one part
     choices: int  # chips or buttons the channel can show; 0: written into the text
+    window: float | None = None  # seconds after the person's last message in which we may write; None: always
 
 
 class SendError(Exception):
@@ -100,11 +102,14 @@ class SendError(Exception):
     └── Refused        will never be sent; ``stops`` when the whole conversation is closed to us
     """
 
-    def __init__(self, code: str, *, retry_after: float | None = None, stops: bool = False) -> None:
+    def __init__(
+        self, code: str, *, retry_after: float | None = None, stops: bool = False, growth: float = 2.0
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.retry_after = retry_after  # seconds
         self.stops = stops
+        self.growth = growth  # of the pause from one attempt to the next, where no time is named
 
 
 class NotSent(SendError):

@@ -1,6 +1,7 @@
 """Keywords of Canadian texting practice: the whole message, in any case, with or without accents.
 
-"make him stop" is not STOP. The answer goes out in the keyword's language.
+"make him stop" is not STOP. The answer goes out in the keyword's language. In messengers words of this kind are
+commands, with a slash: /stop.
 Source: Canadian Common Short Code guidelines of the CWTA (STOP/ARRET, HELP/AIDE, INFO in both languages).
 """
 
@@ -52,4 +53,4 @@ def keyword(text: str) -> tuple[str, str] | None:
     """(action, language) when the whole message is a keyword, else None."""
     if len(text) > 40:
         return None
-    return _BY_PLAIN.get(_plain(text))
+    return _BY_PLAIN.get(_plain(text.removeprefix("/")))

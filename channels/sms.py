@@ -111,6 +111,7 @@ class Sms:
                 text=text,
                 media=media,
                 region=_region(fields),
+                answered=_opt_out(fields) != "",
             )
         ]
 
@@ -217,10 +218,18 @@ def _form(body: bytes) -> list[tuple[str, str]]:
         return []
 
 
+_OPT_OUT_KINDS = {"STOP": "optout", "START": "optin", "HELP": "keyword"}
+
+
+def _opt_out(fields: dict[str, str]) -> str:
+    """Which keyword the provider has answered itself, if it has: one of its own list, not only of ours."""
+    named = fields.get("OptOutType", "").upper()
+    return named if named in _OPT_OUT_KINDS else ""
+
+
 def _kind(fields: dict[str, str], text: str, media: tuple[Media, ...]) -> str:
-    opt_out = fields.get("OptOutType", "").upper()  # the provider has answered this one itself
-    if opt_out in ("STOP", "START", "HELP"):
-        return {"STOP": "optout", "START": "optin", "HELP": "keyword"}[opt_out]
+    if opt_out := _opt_out(fields):
+        return _OPT_OUT_KINDS[opt_out]
     if keyword(text):
         return "keyword"
     if media and not text.strip():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +40,15 @@ class TranscriptMessage:
 
 
 _STATE_ORDER = ("failed", "cancelled", "unknown", "queued", "sending", "sent", "delivered", "read")
+
+
+def command_line() -> str:
+    """Who runs a command, as the audit trail names them; a container's user need not have a name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return f"command line ({name})"
 
 
 async def write_audit(

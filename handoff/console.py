@@ -14,7 +14,7 @@ from typing import Any
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import empty, redirect
 
-from bot import inbox
+from bot import inbox, outbox
 from handoff import access, login, pages, queue, replies, screens, signals, verdicts
 from handoff.pages import field, member_of, message, not_for, number, page, services_of
 
@@ -166,11 +166,13 @@ async def _conversation_page(
             transcript = await access.access_messages(conn, services.vault, member, conversation)
             quoted = await access.access_evidence(conn, services.vault, member, [conversation])
             judged = await verdicts.given_by(conn, member, conversation)
+            channel = services.channels.get(row.channel)
+            closed = channel is not None and await outbox.window_closed(conn, conversation, channel.limits.window)
     except access.Denied:
         return not_for(request)
     return page(
         request, "conversation.html", status=status, error=error, text=text, client_id=str(uuid.uuid4()),
-        conversation=screens.conversation_item(row),
+        conversation={**screens.conversation_item(row), "window_closed": closed},
         handoff=screens.handoff_item(handoff, member, quoted.get(conversation, [])) if handoff else None,
         messages=[screens.message_item(item, judged.get(item.id)) for item in transcript],
     )  # fmt: skip

@@ -69,7 +69,7 @@ async def send(conn: AsyncConnection, services: Services, member: Member, conver
     if earlier is not None:  # and the words were changed before the second
         key += ":" + hashlib.sha256(new.text.encode("utf-8", "replace")).hexdigest()[:16]
     if not await _sent_under(conn, services.vault, key):
-        await _check(conn, row, new)
+        await _check(conn, services, row, new)
         outgoing = outbox.Outgoing(
             author="advocate", text=new.text, language=row.language or "und", staff=member.id, client_id=new.client_id
         )
@@ -84,13 +84,16 @@ async def _sent_under(conn: AsyncConnection, vault: Vault, key: str) -> str | No
     return inbox.open_words(vault, row.id, row.words).get("text", "") if row else None
 
 
-async def _check(conn: AsyncConnection, conversation: Any, new: Draft) -> None:
+async def _check(conn: AsyncConnection, services: Services, conversation: Any, new: Draft) -> None:
     if not new.text:
         raise Unsent("Not sent: the message is empty.", status=400)
     if len(new.text) > MAX_TEXT:
         raise Unsent(f"Not sent: the message is longer than {MAX_TEXT} characters. Send it in pieces.", status=400)
     if conversation.opted_out:
         raise Unsent("Not sent: the person wrote STOP, so nothing more may be sent.")
+    window = services.channels[conversation.channel].limits.window
+    if await outbox.window_closed(conn, conversation.id, window):
+        raise Unsent("Not sent: the person last wrote more than 24 hours ago. Nothing goes out until they write again.")
     if await access.latest_inbound(conn, conversation.id) > new.seen:
         raise Unsent("Not sent yet: the person has written something new. Read it, then send again.")
 

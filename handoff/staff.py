@@ -102,13 +102,13 @@ async def deactivate(conn: AsyncConnection, name: str) -> bool:
     return key is not None
 
 
-async def set_password(conn: AsyncConnection, name: str, password: str) -> bool:
+async def set_password(conn: AsyncConnection, name: str, password: str, *, demonstration_only: bool = False) -> bool:
     """A new password; ends the account's sessions. False when there is no such account."""
     if len(password) < MIN_PASSWORD:
         raise StaffError(f"The password must have at least {MIN_PASSWORD} characters.")
     key = await conn.scalar(
         staff.update()
-        .where(staff.c.name == name.lower())
+        .where(staff.c.name == name.lower(), staff.c.demonstration if demonstration_only else sa.true())
         .values(password_hash=_hasher.hash(password), failed_logins=0, locked_until=None)
         .returning(staff.c.id)
     )

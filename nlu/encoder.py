@@ -38,20 +38,13 @@ class Encoder(Protocol):
 
 
 class E5Encoder:
-    """multilingual-e5-small; loaded at the first use, once in a process.
-
-    ``adapted``: to what people write here, for the risk screen; else as the wheel has it, for the dialogue's intents,
-    which the adaptation would blur: to it, all harmless questions are alike.
-    """
-
-    def __init__(self, *, adapted: bool = True) -> None:
-        self._adapted = adapted
+    """multilingual-e5-small, adapted; loaded at the first use, once in a process."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts; a text's vector does not depend on its neighbours."""
         if not texts:
             return np.zeros((0, DIMENSIONS), dtype=np.float32)
-        runtime = _runtime(self._adapted)
+        runtime = _runtime()
         numbers = [runtime.tokens(text) for text in texts]
         hidden = np.array(runtime.network.forward_batch(numbers).last_hidden_state)
         vectors = np.stack([hidden[row, : len(ids)].mean(axis=0) for row, ids in enumerate(numbers)])
@@ -84,10 +77,10 @@ class Tokenizer:
 class _Runtime:
     """Tokenizer and network, loaded from the built folder."""
 
-    def __init__(self, adapted: bool) -> None:
+    def __init__(self) -> None:
         import ctranslate2
 
-        folder = encoder_build.ensure(adapted=adapted)
+        folder = encoder_build.ensure()
         self.network: Any = ctranslate2.Encoder(str(folder), compute_type="int8", inter_threads=2, intra_threads=1)
         self.tokens = Tokenizer().tokens
 
@@ -95,12 +88,12 @@ class _Runtime:
 _loading = threading.Lock()
 
 
-@lru_cache(maxsize=2)
-def _load(adapted: bool) -> _Runtime:
-    return _Runtime(adapted)
+@lru_cache(maxsize=1)
+def _load() -> _Runtime:
+    return _Runtime()
 
 
-def _runtime(adapted: bool) -> _Runtime:
-    """The process's one model of each kind; the lock keeps two threads from loading it twice."""
+def _runtime() -> _Runtime:
+    """The process's one model; the lock keeps two threads from loading it twice."""
     with _loading:
-        return _load(adapted)
+        return _load()

@@ -2,7 +2,7 @@
 
     python -m nlu.encoder_build     # does nothing when the folders of this version exist
 
-Three folders in ``nlu/models``: the adapted network, the plain one (as the wheel has it), the pieces of words.
+Two folders in ``nlu/models``: the adapted network, and the pieces of words.
 It needs about 1.5 GB of memory for some seconds, so it runs in a process of its own.
 """
 
@@ -24,9 +24,9 @@ PIECES, FOLDING = "pieces.model", "folding.json"
 _QUANTISED = "int8"
 
 
-def network_folder(*, adapted: bool) -> Path:
+def network_folder() -> Path:
     """Where the built network of this version is."""
-    return FOLDER / (f"adapted-{e5_weights.version()}" if adapted else f"plain-{e5_weights.wheel_version()}")
+    return FOLDER / f"adapted-{e5_weights.version()}"
 
 
 def pieces_folder() -> Path:
@@ -39,9 +39,9 @@ def pieces_folder_name() -> Path:
     return FOLDER / f"pieces-{e5_weights.wheel_version()}"
 
 
-def ensure(*, adapted: bool = True) -> Path:
+def ensure() -> Path:
     """The network's folder, built now if it is missing."""
-    found = network_folder(adapted=adapted)
+    found = network_folder()
     return found if found.exists() else _in_a_process(found)
 
 
@@ -60,9 +60,7 @@ def build(wanted: Path) -> None:
             (made / PIECES).write_bytes(_pieces(weights))
             (made / FOLDING).write_text(json.dumps(weights.folding))
         else:
-            adapted = wanted == network_folder(adapted=True)
-            tensors = e5_weights.adapted(weights.tensors) if adapted else weights.tensors
-            _network(weights, tensors).save(str(made))
+            _network(weights, e5_weights.adapted(weights.tensors)).save(str(made))
         made.chmod(0o755)
         if not wanted.exists():
             made.rename(wanted)
@@ -134,7 +132,7 @@ def _pieces(weights: Weights) -> bytes:
 
 
 if __name__ == "__main__":
-    everything = [pieces_folder_name(), network_folder(adapted=True), network_folder(adapted=False)]
+    everything = [pieces_folder_name(), network_folder()]
     for name in sys.argv[1:] or [folder.name for folder in everything]:
         if not (FOLDER / name).exists():
             print(

@@ -1,6 +1,7 @@
 """The labelled messages: what the heads and the encoder learn from, and what the thresholds are chosen on.
 
 nlu/data/risk/<language>.jsonl         learnt from
+nlu/data/romanised/<language>.jsonl    learnt from: the Chinese ones of them in Latin letters (scripts/romanise.py)
 nlu/data/development/<language>.jsonl  never learnt from: thresholds are chosen and figures measured on it
 nlu/data/*.yml                         the dialogue's questions, which disclose nothing
 """
@@ -19,7 +20,7 @@ import yaml
 from nlu.indicators import SEVERITY_OF, severity_of
 
 FOLDER = Path(__file__).parent / "data"
-LEARNT, DEVELOPMENT = FOLDER / "risk", FOLDER / "development"
+LEARNT, ROMANISED, DEVELOPMENT = FOLDER / "risk", FOLDER / "romanised", FOLDER / "development"
 HISTORY = 5  # earlier messages that are read together with the newest
 _TOGETHER = 400  # characters of them at most: the encoder reads no more, and the newest must not be cut off
 # Intents whose examples may or may not disclose something: nothing is learnt of risk from them.
@@ -67,6 +68,11 @@ def read_risk(folder: Path = LEARNT) -> list[Example]:
     return found
 
 
+def read_learnt() -> list[Example]:
+    """All that the encoder and the heads learn of risk from, without the dialogue's questions."""
+    return [*read_risk(LEARNT), *read_risk(ROMANISED)]
+
+
 def _example(language: str, line: dict[str, Any]) -> Example:
     unknown = set(line["indicators"]) - set(SEVERITY_OF)
     if unknown:
@@ -102,7 +108,7 @@ def says_of_risk(example: Example) -> bool:
 def checksum(*, development: bool = True) -> str:
     """Of all of it, or of what is learnt from: tests compare it with the models'."""
     digest = hashlib.sha256()
-    paths = [*sorted(LEARNT.glob("*.jsonl")), *sorted(FOLDER.glob("*.yml"))]
+    paths = [*sorted(LEARNT.glob("*.jsonl")), *sorted(ROMANISED.glob("*.jsonl")), *sorted(FOLDER.glob("*.yml"))]
     if development:
         paths += sorted(DEVELOPMENT.glob("*.jsonl"))
     for path in paths:

@@ -1,9 +1,10 @@
 """The language of a message: script first, then short-text detectors, then what the person wrote before.
 
     text → script decides alone? → yes: that language
-                                 → no: lingua (trained on books) + a head trained on how people here write
-                                       (romanised Punjabi, Hindi, Urdu, Arabic, pinyin; creole; no accents)
-         → too little to go by: the conversation's language, else "und"
+                                 → no: lingua (trained on books) + how common each word is in each language
+                                       + a head trained on how people here write (romanised Punjabi, Hindi,
+                                       Urdu, Arabic, pinyin; creole; no accents)
+         → too little to go by: "und"; the caller keeps the conversation's language
 
 ``und`` is an answer: digits, names, emoji and "ok" are in no language.
 """
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from nlu.lexicon import Lexicon
 from nlu.ngrams import hashed
 from nlu.script import ONE_LANGUAGE, chinese_variant, main_script, words_only
+from nlu.spoil import without_accents
 
 if TYPE_CHECKING:
     from lingua import LanguageDetector as Lingua
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).parent / "models" / "language.npz"
 MAX_CHARACTERS = 600  # more text makes no answer surer
-_LINGUA = 0.2  # what lingua's small models weigh beside the head; measured, see docs/model-card.md
-_SURE = 0.5  # below it, the conversation's language is the better guess
+NAMES = Path(__file__).parent / "data" / "names.txt"
+# What lingua's small models and the words' frequencies weigh beside the head; measured, see docs/model-card.md.
+_LINGUA, _WORDS = 0.3, 0.5
+_SURE = 0.85  # below it, fewer than four letters alone are in no language
 _BY_SCRIPT = {
     "Latn": (
         "en", "fr", "es", "pt", "tl", "vi", "ro", "hu", "so", "ht",
-        "pa-Latn", "hi-Latn", "ur-Latn", "ar-Latn", "zh-Latn",
+        "pa-Latn", "hi-Latn", "ur-Latn", "ar-Latn", "zh-Latn", "bn-Latn", "ta-Latn",
     ),
     "Cyrl": ("ru", "uk"),
     "Arab": ("ar", "ur", "fa"),
@@ -76,14 +81,19 @@ class LanguageDetector(Protocol):
 class Cascade:
     """The detector described above. Lingua's models load at the first use."""
 
-    def __init__(self, head: LanguageHead | None) -> None:
+    def __init__(
+        self, head: LanguageHead | None, lexicon: Lexicon | None = None, names: frozenset[str] = frozenset()
+    ) -> None:
         self._head = head
+        self._lexicon = lexicon
+        self._names = names
         self._lingua: Lingua | None = None
 
     def detect(self, text: str, *, history: str | None = None) -> Language:
         text = words_only(text[:MAX_CHARACTERS].encode("utf-8", "ignore").decode())  # no lone surrogates
         script, letters = main_script(text)
-        if script is None or all(word in _ANY_LANGUAGE for word in _words(text)):
+        words = words_of(text)
+        if script is None or all(word in _ANY_LANGUAGE or word in self._names for word in words):
             return UNKNOWN
         if script == "Cans":
             cree = _INUKTITUT.isdisjoint(text) and not _CREE.isdisjoint(text)
@@ -94,7 +104,7 @@ class Cascade:
             return Language(ONE_LANGUAGE[script], script, 0.99)
         if script not in _BY_SCRIPT:
             return Language("und", script, 0.0)
-        return self._among(text, script, letters, history)
+        return self._among(text, words, script, letters, history)
 
     def _chinese(self, text: str, history: str | None) -> Language:
         variant = chinese_variant(text)
@@ -102,13 +112,15 @@ class Cascade:
             return Language(history if history in ("zh-Hans", "zh-Hant") else "zh-Hans", "Hani", 0.6)
         return Language(variant, "Hani", 0.97)
 
-    def _among(self, text: str, script: str, letters: int, history: str | None) -> Language:
+    def _among(self, text: str, words: list[str], script: str, letters: int, history: str | None) -> Language:
         tags = _BY_SCRIPT[script]
         scores = np.zeros(len(tags))
         if script != "Ethi":
             scores += _LINGUA * self._lingua_scores(text, tags)
         if self._head is not None:
             scores += self._head.log_probabilities(text, tags)
+        if self._lexicon is not None:
+            scores += _WORDS * self._lexicon.log_frequency(words, tags)
         for number, tag in enumerate(tags):
             if _TELLING.get(tag) and not _TELLING[tag].isdisjoint(text):
                 scores[number] += 4.0
@@ -118,7 +130,7 @@ class Cascade:
         chances /= chances.sum()
         best = int(chances.argmax())
         confidence = float(chances[best]) * min(1.0, letters / 6)
-        if letters < 2 or (confidence < _SURE and history is None and letters < 4):
+        if letters < 2 or (letters < 4 and history is None and chances[best] < _SURE):
             return Language("und", script, round(confidence, 3))
         return Language(tags[best], script, round(confidence, 3))
 
@@ -143,7 +155,8 @@ def _load_lingua() -> Lingua:
     return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).with_low_accuracy_mode().build()
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """In lower case, of letters only; training and use share it."""
     return "".join(c if c.isalpha() else " " for c in text.lower()).split()
 
 
@@ -166,7 +179,7 @@ class LanguageHead:
 
 def features(text: str, *, columns: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What the head sees: words in lower case, letters only; training and use share it."""
-    words = _words(words_only(text[:MAX_CHARACTERS]))
+    words = words_of(words_only(text[:MAX_CHARACTERS]))
     return hashed(" ".join(words), columns=columns, lengths=(1, 2, 3, 4, 5), whole=True)
 
 
@@ -190,9 +203,29 @@ def load(kind: str = "cascade", *, model: Path = MODEL) -> LanguageDetector:
     """The detector of this name; without a trained head, lingua and the scripts decide alone."""
     if kind == "langdetect":
         return Langdetect()
-    return Cascade(load_head(model) if model.exists() else None)
+    if not model.exists():
+        return Cascade(None)
+    return Cascade(load_head(model), load_lexicon(model), read_names())
 
 
 def load_head(model: Path) -> LanguageHead:
     with np.load(model, allow_pickle=False) as stored:
         return LanguageHead(tuple(stored["tags"].tolist()), stored["weights"], stored["bias"])
+
+
+def load_lexicon(model: Path) -> Lexicon:
+    with np.load(model, allow_pickle=False) as stored:
+        return Lexicon(
+            tuple(stored["words_tags"].tolist()),
+            stored["words_starts"],
+            stored["words_hashes"],
+            stored["words_rarity"],
+            stored["words_floor"],
+        )
+
+
+def read_names(path: Path = NAMES) -> frozenset[str]:
+    """Names of people in lower case, also without their accents; a name of two words is two."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    names = set(words_of(" ".join(lines)))
+    return frozenset(names | {without_accents(name) for name in names})

@@ -8,6 +8,7 @@ words and short runs are drawn: people also write one word.
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +17,16 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from nlu.examples import Example, checksum, read_questions, read_risk
-from nlu.language import MODEL, features
+from nlu.examples import Example, checksum, read_learnt, read_questions
+from nlu.language import MODEL, features, words_of
+from nlu.lexicon import Lexicon, build
 from nlu.script import main_script
 from nlu.spoil import without_accents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-COLUMNS = 2**17
+COLUMNS = 2**16
 # Tags whose script leaves a choice, and what `wordfreq` calls them.
 COMMON_WORDS = {
     "en": "en", "fr": "fr", "es": "es", "pt": "pt", "tl": "fil", "vi": "vi", "ro": "ro", "hu": "hu",
@@ -33,32 +35,84 @@ COMMON_WORDS = {
 DRAWN = 30_000  # texts drawn of each language's common words
 _LIST = 40_000  # words of a list
 _ONE_SCRIPT = {"Latn", "Cyrl", "Arab", "Ethi"}
+_OTHER_SCRIPT = {"bn", "ta", "ti", "hi", "ur", "pa", "ar", "am", "fa", "ru", "uk", "ko", "zh-Hans", "zh-Hant"}
+_LISTED = 60_000  # words of a language in the lexicon
+_UNACCENTED = 0.3  # share of a word's uses that are typed without its accents
+# Share of an unlisted word: a list made of our own messages leaves out more than one made of books.
+_FLOOR, _OWN_FLOOR = 3e-8, 3e-6
+_OWN_LISTS = ("so", "ht", "pa-Latn", "hi-Latn", "ur-Latn", "ar-Latn", "zh-Latn", "bn-Latn", "ta-Latn", "am", "ti")
 
 
 def train_language(path: Path = MODEL) -> str:
     """Trains, writes the model, and says in a line what was done. Raises ValueError without `wordfreq`."""
-    examples = [*read_risk(), *read_questions()]
+    examples = [*read_learnt(), *read_questions()]
     texts = [*as_written(examples), *drawn(random.Random(1))]  # noqa: S311 - the same draw every time
     tags, weights, bias = fit_language(texts)
     path.parent.mkdir(exist_ok=True)
-    np.savez_compressed(path, tags=np.array(tags), weights=weights, bias=bias, version=np.array(checksum()))
-    return f"language: {len(tags)} languages, {len(texts)} texts, {path.stat().st_size // 1024} kB"
+    lexicon = word_lists(examples)
+    np.savez_compressed(
+        path,
+        tags=np.array(tags),
+        weights=weights,
+        bias=bias,
+        version=np.array(checksum()),
+        words_tags=np.array(lexicon.tags),
+        words_starts=lexicon.starts,
+        words_hashes=lexicon.hashes,
+        words_rarity=lexicon.rarity,
+        words_floor=lexicon.floor,
+    )
+    counts = f"{len(tags)} languages, {len(texts)} texts, {len(lexicon.hashes)} words"
+    return f"language: {counts}, {path.stat().st_size // 1024} kB"
+
+
+def word_lists(examples: Sequence[Example]) -> Lexicon:
+    """How common words are: from `wordfreq` where it knows the language, else from our own messages."""
+    import wordfreq
+
+    lists: dict[str, dict[str, float]] = {}
+    for tag, name in COMMON_WORDS.items():
+        shares: dict[str, float] = defaultdict(float)
+        for word in wordfreq.top_n_list(name, _LISTED):
+            for part in words_of(word):
+                shares[part] += wordfreq.word_frequency(word, name)
+        for word, share in list(shares.items()):
+            plain = without_accents(word)
+            if plain != word:
+                shares[plain] += _UNACCENTED * share
+        lists[tag] = shares
+    own: dict[str, Counter[str]] = defaultdict(Counter)
+    for example in examples:
+        written = tag_of(example)
+        if written and example.register != "mixed":
+            own[written].update(words_of(example.text))
+    for tag in _OWN_LISTS:
+        total = own[tag].total()
+        lists[tag] = {word: count / total for word, count in own[tag].items()}
+    return build(lists, {tag: _OWN_FLOOR if tag in _OWN_LISTS else _FLOOR for tag in lists})
 
 
 def as_written(examples: Sequence[Example]) -> list[tuple[str, str]]:
     """(text, tag): whole messages, and their first words, pairs and single words."""
     found = []
     for example in examples:
-        if example.register == "mixed" or main_script(example.text)[0] not in _ONE_SCRIPT:
+        tag = tag_of(example)
+        if tag is None or example.register == "mixed" or main_script(example.text)[0] not in _ONE_SCRIPT:
             continue
-        if main_script(example.text)[0] == "Latn" and example.language in ("bn", "ta", "ti", "hi", "ur", "pa"):
-            continue  # romanised lines of a language whose tag here means its own script
         words = example.text.split()
-        found.append((example.text, example.language))
+        found.append((example.text, tag))
         if len(words) > 3:
-            found += [(" ".join(words[:3]), example.language), (" ".join(words[-3:]), example.language)]
-            found += [(" ".join(words[i : i + 2]), example.language) for i in range(0, min(len(words) - 1, 8), 2)]
+            found += [(" ".join(words[:3]), tag), (" ".join(words[-3:]), tag)]
+            found += [(" ".join(words[i : i + 2]), tag) for i in range(0, min(len(words) - 1, 8), 2)]
     return found
+
+
+def tag_of(example: Example) -> str | None:
+    """Its language as it is written: "bn-Latn" for romanised Bengali; None where no tag of ours says it."""
+    if example.language not in _OTHER_SCRIPT or main_script(example.text)[0] != "Latn":
+        return example.language
+    tag = f"{example.language}-Latn"
+    return tag if tag in _OWN_LISTS else None
 
 
 def drawn(chance: random.Random) -> list[tuple[str, str]]:

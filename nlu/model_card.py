@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlu import evaluation
+from nlu import evaluation, intent_evaluation
 from nlu.evaluation import Judged
-from nlu.examples import DEVELOPMENT, LEARNT, read_questions, read_risk
+from nlu.examples import DEVELOPMENT, ROMANISED, read_learnt, read_questions, read_risk
 from nlu.risk import PATTERN, STRICT
 from nlu.risk_model import MODEL, load_model
 from nlu.risk_training import MISS_COSTS
@@ -17,12 +17,13 @@ from nlu.risk_training import MISS_COSTS
 DOCS = Path(__file__).parent.parent / "docs"
 _SIDE, _EDGE = 320, 40  # of the picture, in units of SVG
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
+UNSEEN = Path(__file__).parent / "models" / "unseen.md"  # by scripts/measure_unseen.py, which takes an hour
 
 
 def write(judged: Sequence[Judged]) -> None:
     """Both files."""
     model = load_model(MODEL)
-    learnt, development = read_risk(LEARNT), read_risk(DEVELOPMENT)
+    learnt, development = read_learnt(), read_risk(DEVELOPMENT)
     by_learnt, by_development = Counter(e.language for e in learnt), Counter(e.language for e in development)
     text = TEMPLATE.read_text(encoding="utf-8").format(
         version=model.version,
@@ -33,9 +34,13 @@ def write(judged: Sequence[Judged]) -> None:
         languages=len(by_learnt),
         questions=len(read_questions()),
         development=len(development),
+        others=sum(e.group[:3] not in evaluation.SETS for e in development),
+        romanised=len(read_risk(ROMANISED)),
         counts="\n".join(f"| {tag} | {by_learnt[tag]} | {by_development[tag]} |" for tag in sorted(by_learnt)),
         risk=evaluation.risk_report(judged),
         language=evaluation.language_report(),
+        intents=intent_evaluation.intents_report(),
+        unseen=UNSEEN.read_text(encoding="utf-8").strip(),
     )
     (DOCS / "model-card.md").write_text(text, encoding="utf-8")
     (DOCS / "calibration.svg").write_text(picture(judged), encoding="utf-8")

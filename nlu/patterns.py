@@ -27,6 +27,7 @@ import yaml
 
 from nlu.indicators import SEVERITY_OF
 from nlu.normalise import Normalised, fold, normalise
+from nlu.script import script_of
 
 PATTERN_DIR = Path(__file__).parent / "patterns"
 _NEAR = 60  # characters on either side in which a `not` expression cancels a match
@@ -117,6 +118,12 @@ def _normalise_expression(source: str) -> str:
     if all(part.isascii() for part in folded):
         return r"\b".join(folded)  # a hundred times smaller than the edge below
     return r"(?:^|$|[^\pL\pM\pN]|\b)".join(folded)
+
+
+def scripts_of(pattern: Pattern) -> frozenset[str]:
+    """The scripts of an expression's letters: a text with none of them is not worth searching."""
+    letters = re.sub(r"\\p?.", "", str(pattern.expression.pattern))
+    return frozenset(script for script in map(script_of, set(letters)) if script)
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:

@@ -9,7 +9,6 @@ import base64
 import binascii
 import csv
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Type
 
@@ -27,6 +26,7 @@ from rasa.shared.nlu.training_data.message import Message
 from rasa.shared.nlu.training_data.training_data import TrainingData
 
 from nlu.encoder import DIMENSIONS, E5Encoder
+from nlu.intent_head import SMOOTHING, WIDTH, Head, fit_head
 from nlu.normalise import fold
 
 RANKED = 5  # intents shown with their confidence
@@ -77,7 +77,7 @@ class E5Featurizer(DenseFeaturizer, GraphComponent):
 
 def encode(texts: List[str]) -> np.ndarray:
     """Vectors from the process's one encoder."""
-    return E5Encoder(adapted=False).encode(texts)
+    return E5Encoder().encode(texts)
 
 
 def handed_over(message: Message) -> Optional[np.ndarray]:
@@ -90,53 +90,6 @@ def handed_over(message: Message) -> Optional[np.ndarray]:
     except (binascii.Error, ValueError):
         return None
     return vector if vector.shape == (DIMENSIONS,) and np.isfinite(vector).all() else None
-
-
-@dataclass(frozen=True)
-class Head:
-    """A trained intent head: kernel ridge regression on centred, scaled vectors, as plain arrays."""
-
-    mean: np.ndarray
-    spread: float
-    examples: np.ndarray
-    pull: np.ndarray  # how far each example pulls towards each label
-    labels: Tuple[str, ...]
-
-    def scores(self, vector: np.ndarray, *, width: float) -> np.ndarray:
-        """One score a label: about 1 for what was seen in training, about 0 for the rest."""
-        near = kernel(((vector - self.mean) / self.spread)[None, :], self.examples.astype(np.float32), width=width)
-        return (near @ self.pull)[0]
-
-    def save(self, path: Path) -> None:
-        """No pickle: a model file that was tampered with can hold wrong numbers, never code."""
-        arrays = {"mean": self.mean, "spread": np.array(self.spread), "examples": self.examples, "pull": self.pull}
-        np.savez(path, labels=np.array(self.labels), **arrays)
-
-    @staticmethod
-    def read(path: Path) -> "Head":
-        """What `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            labels = tuple(str(label) for label in arrays["labels"])
-            return Head(arrays["mean"], float(arrays["spread"]), arrays["examples"], arrays["pull"], labels)
-
-
-def fit_head(vectors: np.ndarray, intents: List[str], *, width: float, smoothing: float) -> Head:
-    """Solves the regression at once; rare intents weigh more, by the root of how much rarer they are."""
-    mean = vectors.mean(axis=0)
-    spread = float(np.sqrt(((vectors - mean) ** 2).sum(axis=1).mean())) or 1.0
-    examples = ((vectors - mean) / spread).astype(np.float32)
-    labels, numbers, counts = np.unique(np.array(intents), return_inverse=True, return_counts=True)
-    weights = np.sqrt(counts.mean() / counts)[numbers]
-    wanted = np.eye(len(labels))[numbers] - 1 / len(labels)
-    system = kernel(examples, examples, width=width).astype(np.float64) + np.diag(smoothing / weights)
-    pull = np.linalg.solve(system, wanted).astype(np.float32)
-    return Head(mean.astype(np.float32), spread, examples.astype(np.float16), pull, tuple(labels.tolist()))
-
-
-def kernel(left: np.ndarray, right: np.ndarray, *, width: float) -> np.ndarray:
-    """Nearness of every left to every right vector, from 0 to 1."""
-    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None, :] - 2 * left @ right.T
-    return np.exp(-width * np.maximum(squares, 0))
 
 
 @DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.INTENT_CLASSIFIER, is_trainable=True)
@@ -154,7 +107,7 @@ class IntentHead(IntentClassifier, GraphComponent):
     @staticmethod
     def get_default_config() -> Dict[str, Any]:
         """Found by cross-validation; `sharpness` turns scores into confidences that are about right."""
-        return {"width": 0.8, "smoothing": 0.1, "sharpness": 12.0}
+        return {"width": WIDTH, "smoothing": SMOOTHING, "sharpness": 12.0}
 
     @classmethod
     def create(
@@ -219,7 +172,13 @@ def vector_of(message: Message) -> np.ndarray:
 
 
 PLACES = Path(__file__).parent / "data" / "places.csv"
-POSTAL_CODE = re.compile(r"(?<!\w)([ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z])(?: ?-?\d[ABCEGHJ-NPRSTV-Z]\d)?(?!\w)", re.I)
+# Canada Post's: letter, digit, letter. Its first half alone counts in capitals only, because people write "g2g", "l8r",
+# and in Arabic "n3m" (yes) and "m3a" (with).
+POSTAL_CODE = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?P<whole>(?i:[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z]))[ -]{0,2}(?i:\d[ABCEGHJ-NPRSTV-Z]\d)"
+    r"|(?P<half>[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z]))(?![A-Za-z0-9])",
+    re.ASCII,
+)
 POSTAL_PREFIX = re.compile(r"[a-z](\d[a-z]?)?")  # as the list has them: a district, a city, a province
 UNSPACED = re.compile(r"[\u3400-\u9fff\uac00-\ud7a3\u1100-\u11ff]")  # Chinese, Korean
 WORD = re.compile(r"[^\W\d_]+")
@@ -279,7 +238,8 @@ class PlaceFinder(GraphComponent, EntityExtractorMixin):
             return self.places[named.group()], folded[: named.start()] + " " + folded[named.end() :]
         coded = POSTAL_CODE.search(text)
         if coded:
-            return self._of_code(coded.group(1).lower()), text[: coded.start()] + " " + text[coded.end() :]
+            rest = text[: coded.start()] + " " + text[coded.end() :]
+            return self._of_code((coded["whole"] or coded["half"]).lower()), rest
         return None, folded
 
     def _of_code(self, prefix: str) -> str:

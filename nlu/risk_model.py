@@ -44,12 +44,13 @@ class RiskModel:
     def scores(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds, texts x labels."""
         meaning = ((vectors - self.mean) / self.spread) @ self.weights + self.bias
-        spelt = np.stack([self._spelt(text) for text in texts])
+        spelt = np.stack([self.spelling_scores(text) for text in texts])
         return np.asarray(
             meaning * self.mixture[:, 0] + spelt * self.mixture[:, 1] + self.mixture[:, 2], dtype=np.float32
         )
 
-    def _spelt(self, text: str) -> NDArray[np.float32]:
+    def spelling_scores(self, text: str) -> NDArray[np.float32]:
+        """Of the spelling alone, one a label, not mixed; cheap."""
         places, values = spelling_features(text)
         return np.asarray(values @ self.spelling[places].astype(np.float32), dtype=np.float32)
 

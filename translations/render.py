@@ -19,6 +19,8 @@ NEAREST = {
     "ur-Latn": "ur",
     "ar-Latn": "ar",
     "zh-Latn": "zh-Hans",
+    "bn-Latn": "bn",
+    "ta-Latn": "ta",
     "zh-Hant": "zh-Hans",
     "zh": "zh-Hans",
     "ht": "fr",

@@ -15,6 +15,7 @@ const SHIFTS_MS = 1500;
 const by = (id) => document.getElementById(id);
 const log = by("log"), choices = by("choices"), field = by("text"), state = by("state"), error = by("error");
 const exitUrl = document.body.dataset.exit;
+const longest = Number(document.body.dataset.longest);  // characters the server takes in one message
 
 let texts = JSON.parse(by("texts").textContent);
 let language = document.documentElement.lang;
@@ -60,7 +61,7 @@ async function changeLanguage(tag) {
     by("language").value = language;
     return showError("chat.offline");
   }
-  error.textContent = "";
+  clearError();
   history.replaceState(null, "", `/chat?lang=${encodeURIComponent(language)}`);
   languageDue = true;
   tellLanguage();
@@ -75,6 +76,12 @@ function tellLanguage() {
 
 function showError(key) {
   error.textContent = texts[key] ?? say("chat.not_sent");
+}
+
+/* Nothing is wrong any more, unless what stands in the field is still too long. */
+function clearError() {
+  const remains = field.getAttribute("aria-invalid") === "true" ? say("chat.too_long") : "";
+  if (error.textContent !== remains) error.textContent = remains;  // the same again would be read out again
 }
 
 function showState() {
@@ -201,7 +208,7 @@ function send(text, choice) {
   made.append(element("p", "sending"));
   outgoing.set(id, { frame, made, timer: 0 });
   place(made);
-  error.textContent = "";
+  clearError();
   if (choices.contains(document.activeElement) && matchMedia("(hover: hover)").matches) field.focus();
   choices.replaceChildren();
   toEnd();
@@ -288,7 +295,7 @@ function welcomed(frame, line) {
   log.setAttribute("aria-busy", String(after < replayUntil));
   link = line;
   tries = 0;
-  error.textContent = "";
+  clearError();
   showState();
   tellLanguage();
   for (const id of outgoing.keys()) dispatch(id);
@@ -347,7 +354,7 @@ async function ask(method, path, body, signal) {
   const headers = { "Content-Type": "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
-  if (!answer.ok && answer.status !== 400 && answer.status !== 413) throw new Error(answer.status);
+  if (!answer.ok && ![400, 413, 429].includes(answer.status)) throw new Error(answer.status);
   return answer.json();
 }
 
@@ -443,9 +450,27 @@ function grow() {
   field.style.height = `${field.scrollHeight + 2}px`;
 }
 
+/* As the server counts: an emoji is one character, not two. */
+const tooLong = (text) => text.length > longest && [...text].length > longest;
+
+/* The server would refuse it; it stays in the field, so that no word is lost. */
+function refuseLength() {
+  field.setAttribute("aria-invalid", "true");
+  showError("chat.too_long");
+  field.focus();
+}
+
+function edited() {
+  grow();
+  if (field.getAttribute("aria-invalid") !== "true" || tooLong(field.value.trimEnd())) return;
+  field.removeAttribute("aria-invalid");
+  clearError();
+}
+
 function submit(event) {
   event?.preventDefault();
   const text = field.value.trimEnd();
+  if (tooLong(text)) return refuseLength();
   field.value = "";
   grow();
   send(text);
@@ -457,7 +482,7 @@ function start() {
   by("exit").addEventListener("click", leave);
   by("composer").addEventListener("submit", submit);
   by("language").addEventListener("change", (event) => changeLanguage(event.target.value));
-  field.addEventListener("input", grow);
+  field.addEventListener("input", edited);
   field.addEventListener("keydown", (event) => {
     // An input method confirms its word with Enter (Korean, Chinese): that is not "send".
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229) submit(event);

@@ -387,6 +387,34 @@ async def test_a_flood_on_one_socket_is_slowed_down(door: Door) -> None:
     assert answers[-1]["key"] == "chat.not_sent"
 
 
+async def test_a_flood_over_http_is_slowed_down_too(door: Door) -> None:
+    token = await session(door)
+    answers = [await post(door, token, f"message {number}", f"c{number}") for number in range(31)]
+    assert [status for status, _ in answers] == [200] * 30 + [429]
+    assert (answers[-1][1]["type"], answers[-1][1]["key"]) == ("error", "chat.not_sent")
+    assert answers[-1][1]["client_id"] == "c30"  # so that its words go back into the field
+    assert len(await door.words()) == 30
+    assert (await post(door, await session(door), "another person", "c0"))[0] == 200
+
+
+async def test_more_sockets_and_requests_are_no_way_around_it(door: Door) -> None:
+    async with tab(door) as left, tab(door) as right:
+        await left.hello()
+        await right.hello(token=left.token)
+        for number in range(15):
+            assert (await left.write(f"left {number}"))["type"] == "ack"
+            assert (await right.write(f"right {number}"))["type"] == "ack"
+        assert (await right.write("one too many"))["type"] == "error"
+        assert (await post(door, left.token, "one too many"))[0] == 429
+
+
+async def test_what_is_refused_for_other_reasons_does_not_count(door: Door) -> None:
+    token = await session(door)
+    for _ in range(40):
+        assert (await post(door, token, ""))[0] == 400
+    assert (await post(door, token, "hello"))[0] == 200
+
+
 # -- what the page reads
 
 
@@ -652,6 +680,10 @@ async def test_the_page_loads_nothing_from_another_host(door: Door, language: st
         loaded = await door.client.get(address)
         assert loaded.status_code == 200
         assert not re.search(r"https?://|url\(\s*['\"]?//|@import|import\(", loaded.text), address
+
+
+async def test_the_page_knows_how_long_a_message_may_be(door: Door) -> None:
+    assert f'data-longest="{MAX_TEXT}"' in (await door.client.get("/chat")).text
 
 
 async def test_the_browser_keeps_nothing_after_the_page() -> None:

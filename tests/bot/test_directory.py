@@ -154,6 +154,46 @@ async def test_cities_of_one_name_in_two_provinces_are_two(book: Book) -> None:
     assert await book.names("Hamilton") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "city"),
+    [
+        ("M5V 2T6", "Toronto"),
+        ("i live at m5v2t6", "Toronto"),
+        ("h2x-1y4", "Montréal"),
+        ("near H2X please", "Montréal"),
+        ("h2x", "Montréal"),  # all there is
+        (" H2X. ", "Montréal"),
+        ("K1A 0B1", "Ottawa"),
+        ("L6P", "Brampton"),
+        ("L4W 1A1", "Mississauga"),
+        ("我在M5V附近", "Toronto"),
+        ("V6B 1A1, Richmond", "Richmond"),  # a name says more than a code
+    ],
+)
+def test_a_postal_code_is_a_place(text: str, city: str) -> None:
+    assert directory.locate(text)[0] == city
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "i'm in a small village", "I’m here", "M", "h", "H", "je m'appelle", "c'est l'h", "l", "k1", "M5", "m 5 v",
+        "ok g2g", "see you l8r", "ana m3a ommi", "i need a law clinic", "nie wiem", "a lit in til", "vip", "X1234",
+        "M5V2T", "AM5V", "M5V2", "", "\ud83d", "\x00",
+    ],
+)  # fmt: skip
+def test_letters_of_ordinary_words_are_none(text: str) -> None:
+    assert directory.locate(text) == (None, None)
+
+
+def test_no_listed_postal_code_is_a_word() -> None:
+    """Names are compared in a spelling in which "L4W" is "law": none of those may be left among them."""
+    assert not [name for name in directory._places().names if name.isascii() and len(name) < 3]
+    assert {"M", "H", "L4W", "N1E"} <= set(directory._places().codes)
+    for word in ("law", "nie", "lit", "vip", "til", "lim", "tan", "i", "m", "h"):
+        assert word not in directory._places().names
+
+
 @pytest.mark.parametrize("written", ["montreal", "MONTREAL", "Montréal", "蒙特利尔"])
 async def test_the_directorys_own_spelling_does_not_matter(book: Book, written: str) -> None:
     await book.take(organization(service("s", {"city": written, "province": "qc"})))

@@ -7,12 +7,14 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from bot import doctor, training
+from bot.settings import load
 from bot.vault import new_key
 from nlu import patterns, risk_model
 from tests.bot.command import Outcome, Rows, Run
@@ -268,3 +270,55 @@ def test_somebody_elses_answer_is_not_taken_for_ours(
     done = run_on_database("doctor")
     assert done.code == 0
     assert any(line.startswith("no gateway answers on port ") for line in marked(done, "·"))
+
+
+# -- WhatsApp
+
+
+@pytest.mark.parametrize(
+    ("version", "today", "level", "words"),
+    [
+        ("v25.0", date(2026, 11, 24), "good", "through https://graph.facebook.com/v25.0"),
+        ("v25.0", date(2028, 2, 1), "note", "ends on 2028-07-29: set PASSERELLE_WHATSAPP_API_VERSION soon."),
+        ("v25.0", date(2028, 7, 29), "wrong", "ended on 2028-07-29: set PASSERELLE_WHATSAPP_API_VERSION."),
+        ("v99.0", date(2026, 11, 24), "note", "when the Graph API's v99.0 ends is not known here"),
+    ],
+)
+def test_the_end_of_the_graph_apis_version_is_told_in_time(
+    tmp_path: Path, version: str, today: date, level: str, words: str
+) -> None:
+    given = {"VAR_DIR": str(tmp_path / "var"), "WHATSAPP_API_VERSION": version}
+    found = load({**given, "WHATSAPP_API_URL": "https://graph.facebook.com"})
+    last = list(doctor._whatsapp(found, today))[-1]
+    assert last.level == level
+    assert words in last.text
+
+
+def test_the_stand_in_of_the_graph_api_is_named(tmp_path: Path) -> None:
+    (found,) = doctor._whatsapp(load({"VAR_DIR": str(tmp_path / "var")}), date(2026, 11, 24))
+    assert found == doctor.Finding("good", "WhatsApp goes to the stand-in on this machine; no message leaves it")
+
+
+# -- Telegram
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "words"),
+    [
+        ({}, "good", "Telegram goes to the stand-in on this machine; no message leaves it"),
+        ({"TELEGRAM_API_URL": "https://api.telegram.org"}, "good", "Telegram through https://api.telegram.org"),
+        (
+            {
+                "MODE": "production",
+                "DATA_KEY": new_key(),
+                "PUBLIC_URL": "https://line.example",
+                "DATABASE_URL": "postgresql://db.example/passerelle",
+                "ENGINE_TOKEN": "t",
+            },
+            "note",
+            "Telegram is off: set the PASSERELLE_TELEGRAM_… settings to turn it on.",
+        ),
+    ],
+)
+def test_it_says_where_telegram_goes(tmp_path: Path, given: dict[str, str], level: str, words: str) -> None:
+    assert doctor._telegram(load({"VAR_DIR": str(tmp_path / "var"), **given})) == doctor.Finding(level, words)

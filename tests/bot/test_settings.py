@@ -195,7 +195,9 @@ def test_an_address_that_is_none_is_told_in_production_too(tmp_path: Path, name:
 def test_made_up_secrets_are_the_same_at_every_start_and_for_their_owner_only(tmp_path: Path) -> None:
     first, second = loaded(tmp_path), loaded(tmp_path)
     assert first == second
-    assert set(first.generated) == {"DATA_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+    assert set(first.generated) >= {"DATA_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+    assert {"WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"} <= set(first.generated)
+    assert {"TELEGRAM_BOT_TOKEN", "TELEGRAM_SECRET_TOKEN"} <= set(first.generated)
     Vault.from_key(first.data_key)
     kept = tmp_path / "var" / "secrets"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
@@ -279,3 +281,92 @@ def test_load_reads_the_environment_by_itself(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(settings, "dotenv_values", lambda _path: {"PASSERELLE_PORT": "8111"})
     monkeypatch.setenv("PASSERELLE_VAR_DIR", str(tmp_path))
     assert load().port == 8111
+
+
+# -- WhatsApp
+
+
+WHATSAPP = {
+    "WHATSAPP_PHONE_NUMBER_ID": "100000000000001, 100000000000002",
+    "WHATSAPP_ACCESS_TOKEN": "EAAtoken",
+    "WHATSAPP_APP_SECRET": "a-secret",
+    "WHATSAPP_VERIFY_TOKEN": "a-word",
+}
+
+
+def test_whatsapp_in_the_demonstration_is_a_stand_in_with_made_up_secrets(tmp_path: Path) -> None:
+    found, again = loaded(tmp_path, PORT="9100").whatsapp, loaded(tmp_path, PORT="9100").whatsapp
+    assert found is not None
+    assert found == again
+    assert found.api_url == "http://127.0.0.1:9100"
+    assert all((found.numbers, found.access_token, found.app_secret, found.verify_token))
+
+
+def test_whatsapp_in_production_is_metas_or_off(tmp_path: Path) -> None:
+    assert loaded(tmp_path, **PRODUCTION).whatsapp is None
+    found = loaded(tmp_path, **PRODUCTION, **WHATSAPP, WHATSAPP_API_VERSION="v24.0").whatsapp
+    assert found is not None
+    assert (found.api_url, found.version) == ("https://graph.facebook.com", "v24.0")
+    assert found.numbers == ("100000000000001", "100000000000002")
+
+
+@pytest.mark.parametrize("name", ["WHATSAPP_PHONE_NUMBER_ID", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"])
+def test_whatsapp_in_production_needs_all_of_its_secrets(tmp_path: Path, name: str) -> None:
+    given = {key: value for key, value in WHATSAPP.items() if key != name}
+    (problem,) = problems(tmp_path, **PRODUCTION, **given)
+    assert problem.startswith(f"{PREFIX}{name} must be set in production")
+
+
+def test_a_stand_in_of_the_graph_api_is_refused_in_production(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, **PRODUCTION, **WHATSAPP, WHATSAPP_API_URL="http://127.0.0.1:8000")
+    assert problem.startswith(f"{PREFIX}WHATSAPP_API_URL points to a stand-in")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("WHATSAPP_PHONE_NUMBER_ID", value) for value in ("+15145550123", "a", ",", "1/messages")],
+        *[("WHATSAPP_API_VERSION", value) for value in ("25", "v25", "v25.0/me", "latest")],
+    ],
+)
+def test_a_wrong_number_id_or_version_is_told(tmp_path: Path, name: str, value: str) -> None:
+    (problem,) = problems(tmp_path, **{name: value})
+    assert problem.startswith(f"{PREFIX}{name}")
+
+
+# -- Telegram
+
+
+TELEGRAM = {"TELEGRAM_BOT_TOKEN": "1000000001:AAE-token", "TELEGRAM_SECRET_TOKEN": "a-Secret_1"}
+
+
+def test_telegram_in_the_demonstration_is_a_stand_in_with_made_up_secrets(tmp_path: Path) -> None:
+    found, again = loaded(tmp_path, PORT="9100").telegram, loaded(tmp_path, PORT="9100").telegram
+    assert found is not None
+    assert found == again
+    assert found.api_url == "http://127.0.0.1:9100"
+    assert re.fullmatch(r"\d{10}:[\w-]{20,}", found.bot_token)
+    assert re.fullmatch(r"[\w-]{40,256}", found.secret_token, re.ASCII)
+
+
+def test_telegram_in_production_is_telegrams_own_or_off(tmp_path: Path) -> None:
+    assert loaded(tmp_path, **PRODUCTION).telegram is None
+    found = loaded(tmp_path, **PRODUCTION, **TELEGRAM).telegram
+    assert found is not None
+    assert (found.api_url, found.secret_token) == ("https://api.telegram.org", "a-Secret_1")
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [("", "must be set in production"), ("not allowed!", "letters, digits"), ("é", "letters"), ("x" * 257, "1 to 256")],
+)
+def test_telegram_in_production_needs_a_secret_that_telegram_takes(tmp_path: Path, secret: str, words: str) -> None:
+    (problem,) = problems(tmp_path, **{**PRODUCTION, **TELEGRAM, "TELEGRAM_SECRET_TOKEN": secret})
+    assert problem.startswith(f"{PREFIX}TELEGRAM_SECRET_TOKEN")
+    assert words in problem
+    assert not secret or secret not in problem
+
+
+def test_a_stand_in_of_the_bot_api_is_refused_in_production(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, **PRODUCTION, **TELEGRAM, TELEGRAM_API_URL="http://localhost:8000")
+    assert problem == f"{PREFIX}TELEGRAM_API_URL points to a stand-in: remove it in production."

@@ -18,8 +18,8 @@ from nlu.risk import Evidence, Risk
 NOW = datetime(2026, 11, 24, tzinfo=timezone.utc)
 
 
-def message(text: str = "hello", kind: str = "text") -> StoredMessage:
-    return StoredMessage(uuid.uuid4(), 1, kind, text, "", (), "received", None, None)
+def message(text: str = "hello", kind: str = "text", *, answered: bool = False) -> StoredMessage:
+    return StoredMessage(uuid.uuid4(), 1, kind, text, "", (), "received", None, None, answered)
 
 
 def claim(**changes: object) -> Claim:
@@ -111,6 +111,34 @@ def test_the_language_of_the_answer(
 )
 def test_keywords_are_whole_messages(text: str, expected: tuple[str, str] | None) -> None:
     assert keyword(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "answered", "replies"),
+    [
+        ("HELP", "keyword", False, ("keyword.help",)),
+        ("aide", "keyword", False, ("keyword.help",)),
+        ("HELP", "keyword", True, ()),  # the provider has answered
+        ("ayuda", "keyword", True, ()),  # a word of the provider's own list
+        ("INFO", "keyword", False, ("keyword.info",)),
+        ("INFO", "keyword", True, ()),
+        ("STOP", "keyword", False, ("keyword.stop",)),
+        ("STOP", "optout", True, ()),
+        ("START", "optin", True, ()),
+    ],
+)
+def test_a_keyword_is_answered_once(text: str, kind: str, answered: bool, replies: tuple[str, ...]) -> None:
+    decision = turn.decide(message(text, kind, answered=answered), claim(), situation(), understood(text=text), now=NOW)
+    assert decision.replies == replies
+    assert not decision.ask_engine
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_help_calls_a_human_whoever_answers_it(answered: bool) -> None:
+    given = message("HELP", "keyword", answered=answered)
+    decision = turn.decide(given, claim(), situation(), understood(text="HELP"), now=NOW)
+    assert (decision.handoff_severity, decision.indicators) == ("elevated", ("human_requested",))
+    assert decision.kind == "keyword"
 
 
 def test_after_stop_nothing_is_said_and_everything_is_seen() -> None:

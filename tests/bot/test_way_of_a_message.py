@@ -13,7 +13,7 @@ from bot import inbox, outbox, worker
 from bot.engine import ENGINE_DOWN, Answer
 from bot.services import Services
 from bot.tables import conversations, deliveries, handoffs, messages, signals
-from channels.channel import Inbound, Status
+from channels.channel import Inbound, RawRequest, Status
 from tests.conftest import Phone, ScriptedEngine
 
 PERSON = "+15145550123"
@@ -269,6 +269,20 @@ async def test_a_voice_note_always_calls_a_human(services: Services, phone: Phon
     (handoff,) = await rows(services, handoffs)
     assert handoff.severity == "elevated"
     assert phone.sent[0]["Body"] == services.catalog.texts["en"]["kind.voice"].text
+
+
+async def test_help_that_the_provider_answers_is_not_answered_again(services: Services, phone: Phone) -> None:
+    """The way in is the webhook's own: what `OptOutType` says must not be lost on the way to the decision."""
+    for number, told in enumerate((b"&OptOutType=HELP", b"")):
+        body = b"MessageSid=SM%d&From=%%2B1514555010%d&Body=HELP&NumMedia=0" % (number, number) + told
+        (item,) = services.channels["sms"].parse(RawRequest("https://gateway.example/webhooks/twilio", {}, body))
+        assert isinstance(item, Inbound)
+        async with services.database.begin() as conn:
+            await inbox.store(conn, services.vault, "sms", item)
+    await work(services)
+    assert [message["To"] for message in phone.sent] == ["+15145550101"]
+    assert len(await rows(services, handoffs)) == 2
+    assert {row.kind for row in await rows(services, messages) if row.direction == "in"} == {"keyword"}
 
 
 async def test_help_is_answered_and_a_human_is_called(services: Services, phone: Phone) -> None:

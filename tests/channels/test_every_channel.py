@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 
 from channels.channel import Channel, Inbound, Part, RawRequest, SendError, Sent, Status, Unreadable
 from channels.sms import Sms, sign
+from channels.telegram import Telegram
 from channels.webchat import WebChat
+from channels.whatsapp import sign as meta_sign
+from tests.bot import graph
+from tests.channels import telegram_examples as telegram
 from tests.conftest import TOKEN
 
 HOOK = "https://gateway.example/webhooks/twilio"
@@ -37,6 +41,13 @@ class Sample:
         if self.channel.name == "web":
             body = json.dumps({"type": "message", "client_id": message, "text": text}).encode()
             return RawRequest("", {"token": "T" * 22 + ".mark"}, body)
+        if self.channel.name == "telegram":
+            number = int("".join(c for c in message if c.isdigit()))
+            body = telegram.encoded(telegram.message(text, update=number))
+            return RawRequest("", {self.proof: telegram.SECRET}, body)
+        if self.channel.name == "whatsapp":
+            body = graph.batch(graph.message(text, row=message))
+            return RawRequest("", {self.proof: meta_sign(graph.SECRET, body)}, body)
         body = urlencode({"MessageSid": message, "From": "+15145550123", "Body": text}).encode()
         return RawRequest(HOOK, {self.proof: sign(TOKEN, RawRequest(HOOK, {}, body)) or ""}, body)
 
@@ -49,9 +60,19 @@ SMS = Sms(
     api_url="http://127.0.0.1:1",
     status_url=f"{HOOK}/status",
 )
+TELEGRAM = Telegram(
+    httpx.AsyncClient(transport=httpx.MockTransport(telegram.answer)),
+    bot_token=telegram.TOKEN,
+    secret_token=telegram.SECRET,
+    api_url="http://127.0.0.1:1",
+    webhook_url="https://gateway.example/webhooks/telegram",
+)
+WHATSAPP = graph.channel(httpx.AsyncClient(transport=httpx.MockTransport(graph.Graph().answer)))
 SAMPLES = [
     pytest.param(Sample(SMS, "x-twilio-signature", (HOOK, f"{HOOK}/status", f"{HOOK}?a=b&bodySHA256=0")), id="sms"),
     pytest.param(Sample(WebChat(), "token"), id="web"),
+    pytest.param(Sample(TELEGRAM, "x-telegram-bot-api-secret-token"), id="telegram"),
+    pytest.param(Sample(WHATSAPP, "x-hub-signature-256"), id="whatsapp"),
 ]
 every_channel = pytest.mark.parametrize("sample", SAMPLES)
 
@@ -138,8 +159,11 @@ BODIES = (
     | JSON.map(lambda value: json.dumps(value).encode("ascii"))
     | st.dictionaries(st.sampled_from(NAMES), VALUES).map(lambda value: json.dumps(value).encode("ascii"))
     | st.integers(1, 100_000).map(lambda depth: b"[" * depth)
+    | telegram.spoiled().map(telegram.encoded)
 )
-HEADERS = st.dictionaries(st.sampled_from(["token", "x-twilio-signature", "content-type"]) | WIRE, WIRE, max_size=3)
+HEADERS = st.dictionaries(
+    st.sampled_from(["token", "x-twilio-signature", "x-hub-signature-256", "content-type"]) | WIRE, WIRE, max_size=3
+)
 
 
 @every_channel

@@ -249,7 +249,9 @@ def test_media_are_kept_as_references() -> None:
     ],
 )
 def test_the_providers_own_opt_out_is_known(text: str, provider: str, kind: str) -> None:
-    assert message(Body=text, OptOutType=provider).kind == kind
+    item = message(Body=text, OptOutType=provider)
+    assert item.kind == kind
+    assert item.answered == (provider.upper() in ("STOP", "START", "HELP"))
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,53 @@ def test_the_chat_page_in_its_languages(browser: Browser, gateway: Gateway, lang
     assert page.evaluate("localStorage.length") == 0
 
 
+def test_a_text_that_is_too_long_is_refused_before_it_is_sent_and_not_lost(browser: Browser, gateway: Gateway) -> None:
+    page = open_page(browser, viewport=PHONE)
+    page.goto(f"{gateway.base}/chat?lang=fr")
+    field, problem, log = page.locator("#text"), page.get_by_role("alert"), page.get_by_role("log")
+    too_long = "😭" * 10 + "a" * 3990 + "b"  # 4 001 characters; the browser counts 4 011
+    write(page, too_long)
+    expect(problem).to_have_text("Ce message est trop long. Envoyez-le en plusieurs parties.")
+    expect(field).to_have_value(too_long)
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description("Ce message est trop long. Envoyez-le en plusieurs parties.")
+    expect(log).to_be_empty()
+    assert_accessible(page)
+
+    page.locator("#language").select_option("en")  # the words stay, and so does what is wrong with them
+    expect(problem).to_have_text("This message is too long. Please send it in parts.")
+    expect(field).to_have_value(too_long)
+
+    field.press("End")
+    field.press("Backspace")  # 4 000 characters now, as the server counts them
+    expect(page.locator("#error")).to_be_hidden()
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    field.press("Enter")
+    expect(field).to_have_value("")
+    until(lambda: len(gateway.log()) > 0, what="the message")
+    assert gateway.log()[0]["text"] == too_long[:-1]
+
+
+def test_without_sockets_a_flood_is_refused_and_its_words_go_back_into_the_field(
+    browser: Browser, gateway: Gateway
+) -> None:
+    page = open_page(browser)
+    page.route_web_socket("**/chat/ws", lambda socket: socket.close())
+    page.goto(f"{gateway.base}/chat?lang=en")
+    with page.expect_response("**/chat/session"):
+        pass  # the page has given up on sockets
+    page.evaluate("""() => {
+        for (let number = 0; number < 31; number++) {
+            document.getElementById("text").value = `message ${number}`;
+            document.getElementById("composer").requestSubmit();
+        }
+    }""")
+    expect(page.locator("#text")).to_have_value("message 30", timeout=15_000)
+    expect(page.get_by_role("alert")).to_have_text("Not sent")
+    assert len([entry for entry in gateway.log() if entry["direction"] == "in"]) == 30
+
+
 def test_a_reload_of_the_page_brings_the_conversation_back_once(browser: Browser, gateway: Gateway) -> None:
     page = open_page(browser, viewport=PHONE)
     page.goto(f"{gateway.base}/chat?lang=en")

@@ -15,6 +15,7 @@ from nlu.examples import (
     LEARNT,
     Example,
     checksum,
+    read_learnt,
     read_questions,
     read_risk,
     says_of_risk,
@@ -45,7 +46,7 @@ def lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def learnt() -> list[Example]:
-    return read_risk()
+    return read_learnt()
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,15 @@ def test_each_model_was_trained_on_the_data_that_lies_beside_it() -> None:
     assert field(LANGUAGE, "version") == checksum(), "run `passerelle train --only language`"
 
 
-def test_the_encoder_was_adapted_for_the_present_labels() -> None:
+def test_the_encoder_was_adapted_with_the_present_data_and_labels() -> None:
+    assert field(ADAPTATION, "head.risk.data") == checksum(development=False), "run `make models`"
     with np.load(ADAPTATION, allow_pickle=False) as stored:
         assert tuple(stored["head.risk.labels"].tolist()) == LABELS
 
 
 def test_the_screen_s_files_are_small() -> None:
     assert RISK.stat().st_size + ADAPTATION.stat().st_size < 10_000_000
+    assert LANGUAGE.stat().st_size < 10_000_000
 
 
 @pytest.mark.slow

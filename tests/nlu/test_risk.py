@@ -25,6 +25,7 @@ from tests.nlu.strange import STRANGE, texts
 
 SOURCES = {"model", "model:piece", "model:history"}
 PIECES = 16  # more are never encoded, however long the message
+ENCODED = 5
 SENTENCE = "and then we went to the shop and bought some bread and milk for the week. "
 DISCLOSED = {"escalate": 4.0, "critical": 4.0, "immediate_danger": 4.0}
 
@@ -41,6 +42,11 @@ class ScriptedModel:
     def __init__(self, script: Callable[[str], Said]) -> None:
         self.script = script
         self.vectors: NDArray[np.float32] | None = None
+        self.spelt: list[str] = []
+
+    def spelling_scores(self, text: str) -> NDArray[np.float32]:
+        self.spelt.append(text)
+        return np.array([self.script(text).get(label, -4.0) for label in LABELS], dtype=np.float32)
 
     def scores(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         assert len(texts) == len(vectors)
@@ -328,11 +334,14 @@ def test_no_evidence_is_no_risk() -> None:
 
 
 def check_pieces(text: str) -> None:
-    encoder = ScriptedEncoder()
-    screen_of(harmless, encoder).screen(text)
-    whole, *pieces = encoder.asked
+    encoder, model = ScriptedEncoder(), ScriptedModel(harmless)
+    Cascade(PATTERNS, model, encoder).screen(text)  # type: ignore[arg-type]
+    whole, *encoded = encoder.asked
+    pieces = model.spelt or encoded  # of many, the spelling alone is read first
     assert whole == text[:MAX_CHARACTERS]
+    assert len(encoded) <= ENCODED
     assert len(pieces) <= PIECES
+    assert set(encoded) <= set(pieces)
     if len(whole) > risk.LONG:
         assert "".join("".join(pieces).split()) == "".join(whole.split())
         assert all(pieces)

@@ -163,6 +163,21 @@ def test_every_twilio_code_is_documented_with_its_action() -> None:
     assert {tuple(cells) for cells in rows("docs/channels/sms.md") if cells[0].isdigit() and len(cells) == 3} == known
 
 
+def test_every_whatsapp_code_is_documented_with_its_action() -> None:
+    with (ROOT / "channels" / "errors" / "whatsapp.csv").open(encoding="utf-8", newline="") as file:
+        known = {(row["code"], row["action"], row["meaning"]) for row in csv.DictReader(file)}
+    assert {
+        tuple(cells) for cells in rows("docs/channels/whatsapp.md") if cells[0][:1].isdigit() and len(cells) == 3
+    } == known
+
+
+def test_every_telegram_code_is_documented_with_its_action() -> None:
+    with (ROOT / "channels" / "errors" / "telegram.csv").open(encoding="utf-8", newline="") as file:
+        known = {(row["code"], row["action"], row["meaning"]) for row in csv.DictReader(file)}
+    said = [tuple(cells) for cells in rows("docs/channels/telegram.md") if len(cells) == 3 and cells[0].isdigit()]
+    assert set(said) == known
+
+
 def test_every_keyword_that_stops_or_starts_is_documented() -> None:
     page = read("docs/channels/sms.md")
     for word, (action, language) in KEYWORDS.items():

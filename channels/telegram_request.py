@@ -1,0 +1,108 @@
+"""The way to Telegram: the library's requests through the gateway's own HTTP client, and what its answers mean.
+
+Sources: core.telegram.org/bots/api, "Making requests" and "ResponseParameters" (2026-11); the library's page of
+``telegram.request.BaseRequest`` (22.8).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import httpx
+from telegram.error import TelegramError
+from telegram.request import BaseRequest, RequestData
+
+from channels.channel import Ambiguous, NotSent, Refused, SendError
+
+TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_BACK_OFF = 30.0  # seconds, when Telegram names no time
+_LONGEST_WAIT = 86400.0  # seconds, whatever the provider asks for
+
+_Result = TypeVar("_Result")
+
+
+def _read_errors() -> dict[str, str]:
+    path = Path(__file__).parent / "errors" / "telegram.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["code"]: row["action"] for row in csv.DictReader(file)}
+
+
+async def called(call: Awaitable[_Result]) -> _Result:
+    """The result of a call. Raises the SendError that ``ClientRequest`` has put into the library's own error."""
+    try:
+        return await call
+    except TelegramError as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, SendError) else Ambiguous("answer")) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:  # taken, and no Message came back
+        raise Ambiguous("answer") from error
+
+
+class ClientRequest(BaseRequest):
+    """The library's requests through the gateway's client, and its answers sorted by whether trying again is safe."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._errors = _read_errors()
+
+    @property
+    def read_timeout(self) -> float | None:
+        return TIMEOUT.read
+
+    async def initialize(self) -> None:
+        """The client is the gateway's: opened and closed elsewhere."""
+
+    async def shutdown(self) -> None:
+        """See ``initialize``."""
+
+    async def do_request(
+        self, url: str, method: str, request_data: RequestData | None = None, *_times: object, **_named_times: object
+    ) -> tuple[int, bytes]:
+        form = request_data.json_parameters if request_data else None
+        try:
+            response = await self._client.request(method, url, data=form, timeout=TIMEOUT)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise NotSent("connect") from error
+        except httpx.HTTPError as error:  # written, and no answer: it may have left
+            raise Ambiguous(type(error).__name__) from error
+        if not response.is_success:
+            self._refuse(response)
+        return response.status_code, response.content
+
+    @staticmethod
+    def parse_json_payload(payload: bytes) -> dict[str, Any]:
+        """As the library's own, which would log the payload: our words may be in it."""
+        try:
+            found = json.loads(payload)
+        except (ValueError, RecursionError) as error:
+            raise TelegramError("no JSON") from error
+        if not isinstance(found, dict):
+            raise TelegramError("not an object")
+        return found
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
+        code, wait = str(response.status_code), None
+        try:
+            body = response.json()
+            code = str(body["error_code"]) if isinstance(body.get("error_code"), int) else code
+            wait = body.get("parameters", {}).get("retry_after")
+        except (ValueError, AttributeError, RecursionError):
+            pass  # not Telegram's own words: a proxy's, for example
+        action = self._errors.get(code, "retry")
+        if action == "stop":
+            raise Refused(code, stops=True)
+        if action == "final":
+            raise Refused(code)
+        if response.status_code == 429 or action == "back_off":
+            raise NotSent(code, retry_after=_seconds(wait))
+        raise NotSent(code)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return _BACK_OFF
+    return min(max(0.0, float(value)), _LONGEST_WAIT)
