@@ -206,6 +206,19 @@ def test_the_engine_is_told_its_port(run: Run, monkeypatch: pytest.MonkeyPatch, 
         assert command[command.index("--port") + 1] == port
 
 
+def test_the_engine_keeps_to_one_thread_unless_the_operator_says_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from bot.settings import load
+
+    given = load({"VAR_DIR": str(tmp_path)})
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+        assert supervisor.engine_environment(given, "")[name] == "1"
+        monkeypatch.setenv(name, "4")
+        assert supervisor.engine_environment(given, "")[name] == "4"
+
+
 # -- as an operator meets it: another process, its real stderr
 
 
