@@ -182,7 +182,7 @@ def _understanding_threads() -> ThreadPoolExecutor:
     """The process's own few: each takes Python's lock and a core away from the event loop.
 
     Six at once on two cores stalled the loop for 20 to 40 ms and understood no more messages than one does, which
-    stalls it for 3 to 6 (`passerelle bench`). Half of the cores, and no more than the encoder has threads.
+    stalls it for 5 (`passerelle bench`). Half of the cores, and no more than the encoder has threads.
     """
     size = max(1, min(2, len(os.sched_getaffinity(0)) // 2))
     return ThreadPoolExecutor(size, thread_name_prefix="understand")
