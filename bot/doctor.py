@@ -17,7 +17,7 @@ from bot.settings import KNOWN, PREFIX, Settings, SettingsError
 from bot.supervisor import ENGINE_PYTHON
 from bot.vault import Vault
 from channels.whatsapp import ENDS
-from nlu import patterns, risk_model
+from nlu import language, patterns, risk_model
 from translations import catalog
 
 _WARNED_BEFORE = 180  # days before a version of the Graph API ends
@@ -65,6 +65,7 @@ def findings() -> Iterator[Finding]:
     yield from _database(found)
     yield from _texts(found)
     yield from _screen()
+    yield from _language(found)
     yield from _channels(found)
     yield _running(found)
 
@@ -144,6 +145,22 @@ def _screen() -> Iterator[Finding]:
         told = " ".join(str(error).split())
         yield Finding(
             "wrong", f"The risk model cannot be used, patterns alone decide ({told}): run `passerelle train`."
+        )
+
+
+def _language(found: Settings) -> Iterator[Finding]:
+    if found.language_detector != "cascade":
+        return
+    try:
+        tags = language.load_head(language.MODEL).tags
+        language.load_lexicon(language.MODEL)
+        yield Finding("good", f"the language detector knows {len(tags)} languages by spelling, others by script")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        told = " ".join(str(error).split())
+        yield Finding(
+            "wrong",
+            f"The language model cannot be used, romanised languages are not told apart ({told}): "
+            "take nlu/models/language.npz from the release again.",
         )
 
 

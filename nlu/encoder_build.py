@@ -66,8 +66,8 @@ def build(wanted: Path) -> None:
             made.rename(wanted)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    for other in FOLDER.glob(wanted.name.split("-")[0] + "-*"):
-        if other != wanted:
+    for other in FOLDER.glob("*-*"):  # of older releases, "plain-…" among them: 150 MB each
+        if other.is_dir() and other not in (network_folder(), pieces_folder_name()) and not other.match("building-*"):
             shutil.rmtree(other, ignore_errors=True)
 
 

@@ -71,7 +71,7 @@ def judge_development(progress: Callable[[str], None] = lambda _: None) -> list[
     found = []
     for number in (0, 1):
         other = [e for e in examples if half(e) != number]
-        model = risk_training.with_thresholds(risk_training.with_mixture(stored, other), other)
+        model = risk_training.with_choices(stored, other)
         screen = Cascade(patterns, model, encoder)
         for example in (e for e in examples if half(e) == number):
             found.append(Judged(example, screen.screen(example.text, history=example.history)))

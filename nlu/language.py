@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,7 @@ class Language:
     confidence: float
 
 
+_log = logging.getLogger("passerelle.language")
 UNKNOWN = Language("und", "Zyyy", 0.0)
 
 
@@ -203,18 +206,20 @@ def load(kind: str = "cascade", *, model: Path = MODEL) -> LanguageDetector:
     """The detector of this name; without a trained head, lingua and the scripts decide alone."""
     if kind == "langdetect":
         return Langdetect()
-    if not model.exists():
+    try:
+        return Cascade(load_head(model), load_lexicon(model), read_names())
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing, damaged, or of another release
+        _log.exception("the language model cannot be used; lingua and the scripts decide: run `passerelle doctor`")
         return Cascade(None)
-    return Cascade(load_head(model), load_lexicon(model), read_names())
 
 
 def load_head(model: Path) -> LanguageHead:
-    with np.load(model, allow_pickle=False) as stored:
+    with model.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return LanguageHead(tuple(stored["tags"].tolist()), stored["weights"], stored["bias"])
 
 
 def load_lexicon(model: Path) -> Lexicon:
-    with np.load(model, allow_pickle=False) as stored:
+    with model.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return Lexicon(
             tuple(stored["words_tags"].tolist()),
             stored["words_starts"],

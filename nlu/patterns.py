@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Pattern:
     cancels: Any | None
     matches: tuple[str, ...]
     passes: tuple[str, ...]
+    scripts: frozenset[str]  # of its letters; none: it may match in any text
 
     def find(self, text: Normalised) -> tuple[int, int] | None:
         """Original (start, end) of the first match that nothing cancels, or None."""
@@ -91,6 +92,7 @@ def load_file(path: Path) -> Iterator[Pattern]:
             cancels=compile_alternatives(entry["not"], where) if entry.get("not") else None,
             matches=tuple(entry["matches"]),
             passes=tuple(entry["passes"]),
+            scripts=_scripts(entry["any"]),
         )
 
 
@@ -120,10 +122,24 @@ def _normalise_expression(source: str) -> str:
     return r"(?:^|$|[^\pL\pM\pN]|\b)".join(folded)
 
 
-def scripts_of(pattern: Pattern) -> frozenset[str]:
-    """The scripts of an expression's letters: a text with none of them is not worth searching."""
-    letters = re.sub(r"\\p?.", "", str(pattern.expression.pattern))
-    return frozenset(script for script in map(script_of, set(letters)) if script)
+def _scripts(alternatives: list[str]) -> frozenset[str]:
+    """The scripts of their letters, escapes aside; none when one of them has no letters at all ("911")."""
+    found = []
+    for alternative in alternatives:
+        letters = re.sub(r"\\p?.", "", alternative)
+        found.append({script for script in map(script_of, set(letters)) if script})
+    return frozenset[str]().union(*found) if all(found) else frozenset()
+
+
+def search(patterns: Sequence[Pattern], text: Normalised) -> Iterator[tuple[Pattern, tuple[int, int]]]:
+    """The patterns that match, with their spans; those with no letter of the text's scripts are not even tried."""
+    there = {script for script in map(script_of, set(text.text)) if script}
+    for pattern in patterns:
+        if there and pattern.scripts and pattern.scripts.isdisjoint(there):
+            continue
+        span = pattern.find(text)
+        if span:
+            yield pattern, span
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:

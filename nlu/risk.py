@@ -23,9 +23,8 @@ import numpy as np
 from nlu.examples import together
 from nlu.indicators import SEVERITIES, SEVERITY_OF, severity_of
 from nlu.normalise import normalise
-from nlu.patterns import Pattern, scripts_of
+from nlu.patterns import Pattern, search
 from nlu.patterns import load as load_patterns
-from nlu.script import script_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +82,7 @@ class Cascade:
     """Patterns and heads together; without a model, or when it fails, the patterns alone."""
 
     def __init__(self, patterns: Sequence[Pattern], model: RiskModel | None, encoder: Encoder) -> None:
-        self._patterns = [(scripts_of(pattern), pattern) for pattern in patterns]
+        self._patterns = patterns
         self._model = model
         self._encoder = encoder
         self.version = f"{VERSION}.{model.version if model else 'patterns'}"
@@ -100,16 +99,10 @@ class Cascade:
             return decide(matched, 0.95 if matched else 0.0)
 
     def _match(self, text: str) -> list[Evidence]:
-        spelt = normalise(text)
-        there = frozenset(script_of(char) for char in set(spelt.text))
-        found = []
-        for scripts, pattern in self._patterns:
-            if scripts.isdisjoint(there) and scripts:
-                continue
-            span = pattern.find(spelt)
-            if span:
-                found.append(Evidence(pattern.indicator, *span, f"pattern:{pattern.language}"))
-        return found
+        return [
+            Evidence(pattern.indicator, *span, f"pattern:{pattern.language}")
+            for pattern, span in search(self._patterns, normalise(text))
+        ]
 
     def _judge(
         self,

@@ -19,8 +19,8 @@ from nlu.e5_weights import ADAPTATION
 from nlu.encoder import E5Encoder
 from nlu.examples import DEVELOPMENT, Example, checksum, read_learnt, read_questions, read_risk, says_of_risk
 from nlu.normalise import normalise
-from nlu.patterns import Pattern
 from nlu.patterns import load as load_patterns
+from nlu.patterns import search
 from nlu.risk import PATTERN
 from nlu.risk_labels import LABELS, wanted
 from nlu.risk_model import COLUMNS, MODEL, RiskModel, save_model, spelling_features
@@ -42,7 +42,7 @@ def train_risk(path: Path = MODEL, *, approved: Path | None = None) -> str:
     taught = read_risk(approved) if approved and approved.is_dir() else []
     learnt += taught
     development = read_risk(DEVELOPMENT)
-    model = with_thresholds(with_mixture(fit(learnt), development), development)
+    model = with_choices(fit(learnt), development)
     if taught:
         model = replace(model, version=f"{model.version}+{len(taught)}")
     path.parent.mkdir(exist_ok=True)
@@ -97,8 +97,12 @@ def fit_spelling(examples: Sequence[Example]) -> tuple[NDArray[np.float32], NDAr
     return weights, constants
 
 
-def with_mixture(model: RiskModel, development: Sequence[Example]) -> RiskModel:
-    """The heads mixed so that they say log-odds: a logistic regression of three numbers a label."""
+def with_choices(model: RiskModel, development: Sequence[Example]) -> RiskModel:
+    """Mixture and thresholds, both chosen on these messages.
+
+    The mixture makes the heads say log-odds: a logistic regression of three numbers a label. The thresholds are where
+    the messages cost least, with what the patterns add, as in the screen: general ones by MISS_COSTS, indicators by F3.
+    """
     texts = [e.read_as for e in development]
     vectors = encode(texts)
     apart = []
@@ -107,7 +111,11 @@ def with_mixture(model: RiskModel, development: Sequence[Example]) -> RiskModel:
         apart.append(alone.scores(texts, vectors))
     targets = wanted(development)
     mixture = np.stack([_mix(apart[0][:, i], apart[1][:, i], targets[:, i]) for i in range(len(LABELS))])
-    return replace(model, mixture=mixture.astype(np.float32))
+    mixed = replace(model, mixture=mixture.astype(np.float32))
+    scores = mixed.scores(texts, vectors)
+    patterns = load_patterns()
+    scores[:, 0] += [PATTERN * any(search(patterns, normalise(e.text))) for e in development]
+    return replace(mixed, thresholds=choose_thresholds(scores, development))
 
 
 def _mix(
@@ -118,23 +126,6 @@ def _mix(
     head = LogisticRegression(C=1.0, max_iter=500)
     head.fit(np.stack([meaning, spelling], axis=1) / spread, target > 0)
     return np.array([*np.maximum(head.coef_[0] / spread, 0.0), head.intercept_[0]])
-
-
-def with_thresholds(model: RiskModel, development: Sequence[Example]) -> RiskModel:
-    """Thresholds where the development set costs least: general ones by MISS_COSTS, indicators by F3.
-
-    With what the patterns add, as the screen does.
-    """
-    texts = [e.read_as for e in development]
-    scores = model.scores(texts, encode(texts))
-    patterns = load_patterns()
-    scores[:, 0] += [PATTERN * matched(patterns, e.text) for e in development]
-    return replace(model, thresholds=choose_thresholds(scores, development))
-
-
-def matched(patterns: Sequence[Pattern], text: str) -> bool:
-    spelt = normalise(text)
-    return any(pattern.find(spelt) for pattern in patterns)
 
 
 def choose_thresholds(scores: NDArray[np.float32], development: Sequence[Example]) -> NDArray[np.float32]:

@@ -103,11 +103,13 @@ class ScriptedEngine:
 
     answers: Sequence[Answer] = (Answer("info.signs"),)
     asked: list[str] = field(default_factory=list)
+    vectors: list[bytes | None] = field(default_factory=list)
 
     async def respond(
         self, conversation: str, text: str, *, language: str, vector: bytes | None, place: str | None, asked: str | None
     ) -> Sequence[Answer]:
         self.asked.append(text)
+        self.vectors.append(vector)
         return self.answers
 
     async def ready(self) -> bool:

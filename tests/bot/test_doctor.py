@@ -16,7 +16,7 @@ import pytest
 from bot import doctor, training
 from bot.settings import load
 from bot.vault import new_key
-from nlu import patterns, risk_model
+from nlu import language, patterns, risk_model
 from tests.bot.command import Outcome, Rows, Run
 from tests.running import free_port
 from translations import catalog
@@ -208,6 +208,19 @@ def test_a_damaged_model(run_on_database: Run, monkeypatch: pytest.MonkeyPatch, 
     damaged.write_bytes(b"PK\x03\x04 half of a file")
     monkeypatch.setattr(risk_model, "MODEL", damaged)
     assert the_wrong(run_on_database("doctor")).startswith("The risk model cannot be used, patterns alone decide (")
+
+
+@pytest.mark.parametrize("content", [None, b"PK\x03\x04 half of a file"], ids=["missing", "damaged"])
+def test_a_language_model_that_cannot_be_used(
+    run_on_database: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    model = tmp_path / "language.npz"
+    if content is not None:
+        model.write_bytes(content)
+    monkeypatch.setattr(language, "MODEL", model)
+    assert the_wrong(run_on_database("doctor")).startswith(
+        "The language model cannot be used, romanised languages are not told apart ("
+    )
 
 
 def test_a_pattern_that_cannot_be_used_is_one_line(run_on_database: Run, monkeypatch: pytest.MonkeyPatch) -> None:

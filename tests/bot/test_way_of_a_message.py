@@ -51,6 +51,16 @@ async def test_a_disclosure_becomes_handoff_signal_and_a_safe_answer(services: S
     assert services.engine.asked == []  # the engine is not needed for an escalation
 
 
+async def test_the_engine_is_handed_the_vector_that_the_screen_saw(services: Services) -> None:
+    """So that it encodes nothing a second time."""
+    question = "what are the signs of trafficking?"
+    await write(services, question)
+    await work(services)
+    assert isinstance(services.engine, ScriptedEngine)
+    (vector,) = services.engine.vectors
+    assert vector == services.encoder.encode([question])[0].astype("<f4").tobytes()
+
+
 async def test_the_assistant_is_silent_while_a_grave_handoff_waits(services: Services, phone: Phone) -> None:
     await write(services, "my boss keeps my passport", sid="SM1")
     await work(services)

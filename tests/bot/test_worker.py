@@ -19,7 +19,7 @@ from channels.channel import Inbound
 from nlu.language import Language
 from nlu.risk import Risk
 
-encoder = screen = detector = pytest.fixture(scope="session")(lambda: None)  # replaced below
+encoder = screen = detector = pytest.fixture(scope="session")(lambda: None)  # not loaded: `with_slow` takes their place
 
 
 class Slow:

@@ -1,5 +1,6 @@
 """The language of a message: an answer for every text, and "und" is one of them."""
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from nlu.language import (
     load,
     load_head,
 )
+from nlu.lexicon import WORDS, build
 from nlu.script import ONE_LANGUAGE, chinese_variant, main_script, script_of, words_only
 from tests.nlu.strange import STRANGE, texts
 
@@ -227,6 +229,41 @@ def test_without_a_trained_head_lingua_and_the_scripts_decide(tmp_path: Path) ->
     assert detector.detect(DISTINCT["fr"]).tag == "fr"
     assert detector.detect(BY_SCRIPT["pa"]).tag == "pa"
     assert detector.detect("ሰላም").tag in ("am", "ti", "und")
+
+
+@pytest.mark.parametrize("damage", ["half", "of another release"])
+def test_a_model_that_cannot_be_used_leaves_lingua_and_the_scripts(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = tmp_path / "language.npz"
+    if damage == "half":
+        damaged.write_bytes(MODEL.read_bytes()[:10_000])
+    else:
+        np.savez(damaged, tags=np.array(["en"]), weights=np.zeros((4, 1)), bias=np.zeros(1))
+    detector = load(model=damaged)
+    assert detector.detect(DISTINCT["fr"]).tag == "fr"
+    assert "passerelle doctor" in caplog.text
+
+
+def test_a_word_is_as_rare_as_its_language_says() -> None:
+    shares = {"en": {"boss": 1e-4, "chat": 1e-4}, "fr": {"chat": 1e-3}, "und": {"je": 0.5}}
+    lexicon = build(shares, {"en": 1e-8, "fr": 1e-8, "und": 1e-3})
+    known = lexicon.log_frequency(["chat"], ["en", "fr", "no-such-tag"])
+    assert known == pytest.approx(np.log([1e-4, 1e-3, 1e-8]), abs=0.06)  # kept in steps of a tenth
+    both = lexicon.log_frequency(["boss", "chat"], ["en", "fr"])
+    assert both == pytest.approx(np.log([1e-8, 1e-11]), abs=0.1)
+    assert lexicon.log_frequency([], ["en"]).tolist() == [0]
+    many = lexicon.log_frequency(["boss"] * 1000, ["en"])
+    assert many == pytest.approx([WORDS * math.log(1e-4)], abs=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [("trabajo", "es"), ("trabalho", "pt"), ("ayuda", "es"), ("ajuda", "pt"), ("munca", "ro"), ("segítség", "hu"),
+     ("работа", "ru"), ("допомога", "uk"), ("مساعدة", "ar"), ("کمک", "fa"), ("مدد", "ur")],
+)  # fmt: skip
+def test_a_single_common_word_is_told_apart(detector: LanguageDetector, text: str, tag: str) -> None:
+    assert detector.detect(text).tag == tag
 
 
 def test_the_head_answers_for_tags_it_does_not_know() -> None:

@@ -1,5 +1,6 @@
 """The curated patterns: their own examples hold, and a file that cannot be used says where and why."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
+from nlu.examples import DEVELOPMENT, read_risk
 from nlu.indicators import SEVERITY_OF
 from nlu.normalise import normalise
-from nlu.patterns import PATTERN_DIR, Pattern, PatternError, check, load, load_file
+from nlu.patterns import PATTERN_DIR, Pattern, PatternError, check, load, load_file, search
 from tests.nlu.strange import STRANGE, texts
 
 FILES = sorted(PATTERN_DIR.glob("*.yml"))
@@ -195,3 +197,31 @@ def span(pattern: Pattern, text: str) -> tuple[int, int]:
     found = pattern.find(normalise(text))
     assert found is not None, (pattern.language, pattern.indicator, text)
     return found
+
+
+def test_patterns_of_other_scripts_are_not_even_tried() -> None:
+    class Untried:
+        def finditer(self, text: str) -> None:
+            raise AssertionError("searched")
+
+    (latin,) = (p for p in load_file(next(f for f in FILES if f.stem == "en")) if "he has a knife" in p.matches)
+    assert latin.scripts == {"Latn"}
+    untried = dataclasses.replace(latin, expression=Untried())
+    assert list(search([untried], normalise("वह मुझे मारता है"))) == []
+    with pytest.raises(AssertionError, match="searched"):
+        list(search([untried], normalise("वह has a knife")))
+
+
+def test_an_alternative_without_letters_is_tried_on_every_text(tmp_path: Path) -> None:
+    entry = {**GOOD, "any": [r"\b(help)\b", "🆘"], "matches": ["help", "🆘"], "passes": ["hi"], "not": []}
+    file = tmp_path / "xx.yml"
+    file.write_text(yaml.safe_dump({"language": "en", "patterns": [entry]}), encoding="utf-8")
+    patterns = list(load_file(file))
+    for text in ("🆘", "🆘 मदद", "help"):
+        assert list(search(patterns, normalise(text))), text
+
+
+def test_nothing_is_lost_by_trying_fewer() -> None:
+    for example in read_risk(DEVELOPMENT)[::9]:
+        spelt = normalise(example.text)
+        assert [p for p, _ in search(PATTERNS, spelt)] == [p for p in PATTERNS if p.find(spelt)], example.text

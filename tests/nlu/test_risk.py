@@ -71,7 +71,8 @@ class BrokenEncoder:
 
 
 def pattern(indicator: str, *alternatives: str, language: str = "en") -> Pattern:
-    return Pattern(language, indicator, compile_alternatives(list(alternatives), "test"), None, (), ())
+    expression = compile_alternatives(list(alternatives), "test")
+    return Pattern(language, indicator, expression, None, (), (), frozenset())
 
 
 PATTERNS = (
