@@ -10,7 +10,9 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -68,16 +70,21 @@ def judge_development(progress: Callable[[str], None] = lambda _: None) -> list[
     """The development set, each half with the mixture and thresholds of the other."""
     examples = read_risk(DEVELOPMENT)
     stored, patterns, encoder = load_model(MODEL), load_patterns(), E5Encoder()
-    found = []
-    for number in (0, 1):
-        other = [e for e in examples if half(e) != number]
-        model = risk_training.with_choices(stored, other)
-        screen = Cascade(patterns, model, encoder)
-        for example in (e for e in examples if half(e) == number):
-            found.append(Judged(example, screen.screen(example.text, history=example.history)))
-            if len(found) % 100 == 0:
-                progress(f"{len(found)} of {len(examples)}")
+    found: list[Judged] = []
+    with ThreadPoolExecutor(2) as threads:  # as many as the encoder has
+        for number in (0, 1):
+            model = risk_training.with_choices(stored, [e for e in examples if half(e) != number])
+            screen = Cascade(patterns, model, encoder)
+            judged = [e for e in examples if half(e) == number]
+            for example, risk in zip(judged, threads.map(partial(_screened, screen), judged), strict=True):
+                found.append(Judged(example, risk))
+                if len(found) % 100 == 0:
+                    progress(f"{len(found)} of {len(examples)}")
     return found
+
+
+def _screened(screen: Cascade, example: Example) -> Risk:
+    return screen.screen(example.text, history=example.history)
 
 
 def figures(judged: Sequence[Judged]) -> Figures:
