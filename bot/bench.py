@@ -31,6 +31,7 @@ from bot.inbox import Claim, StoredMessage
 from bot.say import ask_once
 from bot.services import Services
 from bot.settings import ROOT, Settings
+from bot.understanding import understand as understand_as_the_gateway
 from bot.vault import Vault
 from channels.channel import Inbound, RawRequest
 from channels.sms import sign
@@ -215,7 +216,7 @@ async def understand(services: Services, text: str) -> None:
         conversation=uuid.uuid4(), channel="sms", fence=1, language=None, language_chosen=False, place=None,
         region=None, opted_out=False, maybe_watched=False, failures=0, messages=(message,),
     )  # fmt: skip
-    await worker.understand(services, message, claim, turn.Situation(None, "none", None, None, "en", ()))
+    await understand_as_the_gateway(services, message, claim, turn.Situation(None, "none", None, None, "en", ()))
 
 
 async def _event_loop(services: Services, seconds: float) -> None:

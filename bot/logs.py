@@ -7,8 +7,11 @@ import re
 import sys
 
 _HIDE = (
-    (re.compile(r"\+?\d[\d\s().-]{7,}\d"), "<number>"),
+    # before the numbers: a bot's token begins with one, and without it would not be known as a token
     (re.compile(r"(?i)(bot)\d+:[\w-]+"), r"\1<token>"),
+    (re.compile(r"\b\d{6,}:[\w-]{20,}"), "<token>"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/-]{12,}=*"), r"\1 <token>"),
+    (re.compile(r"\+?\d[\d\s().-]{7,}\d"), "<number>"),
     (re.compile(r"(?i)((?:token|password|secret|key|authorization)[\"']?\s*[:=]\s*)\S+"), r"\1<hidden>"),
     (re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), "<address>"),
 )

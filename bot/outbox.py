@@ -61,6 +61,7 @@ SELECT NOT EXISTS (
 )
 """)
 _LOOKBACK = 900  # seconds before the take-over in which a dead sender may have sent
+_LAST_WORD = "keyword.stop"  # confirms a STOP: all that may still go to who wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,20 @@ async def enqueue(
 ) -> int | None:
     """Stores a message to a person and its parts; its number, or None when this key was enqueued before.
 
+    None too after STOP or the web chat's exit, whoever speaks: an answer may have been thought of while it came.
     ``pulled``: the reader fetches it (web chat), so there is nothing to send. Locks the conversation's row.
     """
-    channel = await conn.scalar(
-        sa.select(conversations.c.channel).where(conversations.c.id == conversation).with_for_update()
-    )
+    spoken_to = (
+        await conn.execute(
+            sa.select(conversations.c.channel, conversations.c.opted_out, conversations.c.left_at)
+            .where(conversations.c.id == conversation)
+            .with_for_update()
+        )
+    ).one_or_none()
+    if spoken_to is None:
+        raise LookupError(f"no conversation {conversation}")
+    if spoken_to.left_at or (spoken_to.opted_out and message.response_key != _LAST_WORD):
+        return None
     if await conn.scalar(sa.select(messages.c.id).where(messages.c.dedupe_key == dedupe_key)):
         return None
     seq = await inbox.next_seq(conn, conversation)
@@ -122,7 +132,7 @@ async def enqueue(
             id=row,
             conversation_id=conversation,
             seq=seq,
-            channel=channel,
+            channel=spoken_to.channel,
             direction="out",
             kind="text",
             author=message.author,
@@ -141,7 +151,7 @@ async def enqueue(
                 id=delivery,
                 message_id=row,
                 conversation_id=conversation,
-                channel=channel,
+                channel=spoken_to.channel,
                 position=seq * 256 + number,
                 part=vault.seal_json(asdict(part), context=f"delivery:{delivery}"),
                 state="sent" if pulled else "queued",
@@ -203,8 +213,18 @@ async def record_sent(conn: AsyncConnection, delivery: Delivery, *, provider_id:
 
 
 async def record_again(conn: AsyncConnection, delivery: Delivery, *, delay: float, error: str) -> None:
-    """Certainly unsent: queued again, not before ``delay`` seconds."""
-    await _set_state(conn, delivery, "queued", error=error, delay=delay)
+    """Certainly unsent: queued again, not before ``delay`` seconds; cancelled when STOP came meanwhile.
+
+    Locks the conversation's row, as ``opt_out`` does: one of the two sees what the other did.
+    """
+    opted_out = await conn.scalar(
+        sa.select(conversations.c.opted_out).where(conversations.c.id == delivery.conversation).with_for_update()
+    )
+    key = await conn.scalar(
+        sa.select(messages.c.response_key).join_from(messages, deliveries).where(deliveries.c.id == delivery.id)
+    )
+    state = "cancelled" if opted_out and key != _LAST_WORD else "queued"
+    await _set_state(conn, delivery, state, error=error, delay=delay)
 
 
 async def record_failure(conn: AsyncConnection, delivery: Delivery, error: SendError) -> None:

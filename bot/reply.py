@@ -44,7 +44,7 @@ async def say_key(
     text = rendered.text
     if rendered.interpreter and answer.key.startswith(("handoff.", "offer.")):
         text += "\n" + render(services.catalog, "notice.interpreter", language, drafts=demo).text
-    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_before(conn, claim):
+    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_before(conn, claim, rendered.language):
         text += "\n" + render(services.catalog, "notice.draft", language, drafts=True).text
     await say(
         conn, services, claim.conversation, claim.channel,
@@ -56,11 +56,15 @@ async def say_key(
     )  # fmt: skip
 
 
-async def _spoken_before(conn: AsyncConnection, claim: Claim) -> bool:
-    """Whether we have written to this person already; the demonstration's notice is given once."""
+async def _spoken_before(conn: AsyncConnection, claim: Claim, language: str) -> bool:
+    """Whether we have written to this person in this language already; the demonstration's notice is given once."""
     found = await conn.scalar(
         sa.select(messages.c.id)
-        .where(messages.c.conversation_id == claim.conversation, messages.c.direction == "out")
+        .where(
+            messages.c.conversation_id == claim.conversation,
+            messages.c.direction == "out",
+            messages.c.language == language,
+        )
         .limit(1)
     )
     return found is not None
@@ -75,8 +79,14 @@ async def say(
     *,
     dedupe_key: str,
 ) -> int | None:
-    """Composes a text for its channel and enqueues it."""
-    parts = services.channels[channel].compose(message.text, message.choices)
+    """Composes a text for its channel and enqueues it; its number, or None when nothing goes out.
+
+    A channel that the settings have switched off meanwhile must not stop an escalation: then nothing is said.
+    """
+    if (speaks := services.channels.get(channel)) is None:
+        _log.error("conversation %s: nothing is said, its channel %s is not configured", conversation, channel)
+        return None
+    parts = speaks.compose(message.text, message.choices)
     return await outbox.enqueue(
         conn, services.vault, conversation, message, parts=parts, dedupe_key=dedupe_key, pulled=channel == "web"
     )

@@ -5,31 +5,30 @@ It speaks the little of the protocol that we use: create a message, list message
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import secrets
 import time
 from collections import deque
 from email.utils import formatdate
+from functools import partial
 from urllib.parse import urlencode
 
-import httpx
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
 from bot.settings import TwilioSettings
+from bot.standin_phone import KEPT, Phone
 from channels.channel import RawRequest
 from channels.segments import segment
 from channels.sms import sign
-
-KEPT = 1000  # messages
 
 
 def make(twilio: TwilioSettings) -> Blueprint:
     """The stand-in's routes for one account."""
     standin = Blueprint("twilio_standin")
     kept: deque[dict[str, object]] = deque(maxlen=KEPT)
+    phone = Phone()
     path = "/2010-04-01/Accounts/<account:str>/Messages.json"
 
     def refused(request: Request, account: str) -> HTTPResponse | None:
@@ -64,7 +63,8 @@ def make(twilio: TwilioSettings) -> Blueprint:
         }
         kept.appendleft(message)
         if callback := field(form, "StatusCallback"):
-            request.app.add_task(_report(twilio, callback, message))
+            signed = partial(_signed, twilio, callback, message["sid"])
+            phone.ring(callback, message, signed)
         return json(message, status=201)
 
     @standin.get(path, name="list")
@@ -78,16 +78,8 @@ def make(twilio: TwilioSettings) -> Blueprint:
     return standin
 
 
-async def _report(twilio: TwilioSettings, callback: str, message: dict[str, object]) -> None:
-    """Tells the gateway, signed like Twilio does, that the phone got the message."""
-    async with httpx.AsyncClient(timeout=5.0) as client:
-        for state in ("sent", "delivered"):
-            await asyncio.sleep(0.05)
-            message["status"] = state
-            body = urlencode({"MessageSid": str(message["sid"]), "MessageStatus": state}).encode()
-            signature = sign(twilio.auth_token, RawRequest(callback, {}, body))
-            headers = {"x-twilio-signature": signature or "", "content-type": "application/x-www-form-urlencoded"}
-            try:
-                await client.post(callback, content=body, headers=headers)
-            except httpx.HTTPError:
-                return
+def _signed(twilio: TwilioSettings, callback: str, sid: object, state: str) -> tuple[bytes, dict[str, str]]:
+    """A status as Twilio posts it."""
+    body = urlencode({"MessageSid": str(sid), "MessageStatus": state}).encode()
+    signature = sign(twilio.auth_token, RawRequest(callback, {}, body))
+    return body, {"x-twilio-signature": signature or "", "content-type": "application/x-www-form-urlencoded"}

@@ -6,30 +6,28 @@ another token, another number, texts and titles that are too long. Its list of m
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json as jsonlib
 import secrets
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
-import httpx
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
 from bot.settings import WhatsAppSettings
+from bot.standin_phone import KEPT, Phone
 from channels import whatsapp as limits
 from channels.whatsapp import sign
-
-KEPT = 1000  # messages
 
 
 def make(whatsapp: WhatsAppSettings, callback: str) -> Blueprint:
     """The stand-in's routes for one account; statuses go to ``callback``."""
     standin = Blueprint("graph_standin")
     kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
-    reports: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
+    phone = Phone()
     path = f"/{whatsapp.version}/<number:str>/messages"
 
     def refused(request: Request, number: str) -> HTTPResponse | None:
@@ -48,12 +46,10 @@ def make(whatsapp: WhatsAppSettings, callback: str) -> Blueprint:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return _error(131009, f"Parameter value is not valid: {error}")
         row = "wamid." + secrets.token_urlsafe(32)
-        kept.appendleft(
-            {"id": row, "number": number, "to": whom, "text": said, "time": time.time(), "status": "accepted"}
-        )
-        reporting = asyncio.create_task(_report(whatsapp, callback, kept[0], asked.get("biz_opaque_callback_data")))
-        reports.add(reporting)
-        reporting.add_done_callback(reports.discard)
+        message = {"id": row, "number": number, "to": whom, "text": said, "time": time.time(), "status": "accepted"}
+        kept.appendleft(message)
+        signed = partial(_signed, whatsapp, message, asked.get("biz_opaque_callback_data"))
+        phone.ring(callback, message, signed)
         contact = {"input": whom, "wa_id": whom} if "to" in asked else {"input": whom, "user_id": whom}
         return json({"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": row}]})
 
@@ -104,22 +100,15 @@ def _error(code: int, message: str, *, status: int = 400) -> HTTPResponse:
     return json({"error": {"message": message, "type": "OAuthException", "code": code}}, status=status)
 
 
-async def _report(whatsapp: WhatsAppSettings, callback: str, message: dict[str, Any], echoed: object) -> None:
-    """Tells the gateway, signed like Meta does, that the phone got the message."""
-    async with httpx.AsyncClient(timeout=5.0) as client:
-        for state in ("sent", "delivered"):
-            await asyncio.sleep(0.05)
-            message["status"] = state
-            status = {"id": message["id"], "status": state, "timestamp": str(int(time.time()))}
-            status |= {"recipient_id": message["to"]}
-            if isinstance(echoed, str):
-                status |= {"biz_opaque_callback_data": echoed}
-            body = event({"statuses": [status]}, message["number"])
-            headers = {"x-hub-signature-256": sign(whatsapp.app_secret, body), "content-type": "application/json"}
-            try:
-                await client.post(callback, content=body, headers=headers)
-            except httpx.HTTPError:
-                return
+def _signed(
+    whatsapp: WhatsAppSettings, message: dict[str, Any], echoed: object, state: str
+) -> tuple[bytes, dict[str, str]]:
+    """A status as Meta posts it."""
+    status = {"id": message["id"], "status": state, "timestamp": str(int(time.time())), "recipient_id": message["to"]}
+    if isinstance(echoed, str):
+        status["biz_opaque_callback_data"] = echoed
+    body = event({"statuses": [status]}, message["number"])
+    return body, {"x-hub-signature-256": sign(whatsapp.app_secret, body), "content-type": "application/json"}
 
 
 def event(value: dict[str, Any], number: str) -> bytes:

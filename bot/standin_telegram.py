@@ -20,9 +20,9 @@ from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
 from bot.settings import TelegramSettings
+from bot.standin_phone import KEPT
 from channels.telegram import MAX_CALLBACK, MAX_TEXT
 
-KEPT = 1000  # messages
 _ID = 1_000_000_001
 
 

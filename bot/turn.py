@@ -114,14 +114,17 @@ def decide(
     language, learn = _language(claim, situation, understood)
     risk = understood.risk
     action = understood.keyword[0] if understood.keyword else None
-    provider_answered = message.answered or message.kind in ("optout", "optin")
+    # an edit may come long after the words, even without the person touching them: nothing that says a word follows it
+    unspoken = message.answered or message.kind in ("optout", "optin") or message.kind in _SILENT
+    if message.kind in _SILENT and action == "start":
+        action = None  # an old START that is reported anew must not undo the STOP that came after it
     if message.kind == "keyword" and message.answered:  # the provider's own list of words for HELP is longer than ours
         action = "help"
     if message.kind == "command" and action == "start" and not claim.opted_out:
         action = None  # a messenger's own start button, pressed before the first word
     if action in ("stop", "start") or message.kind in ("optout", "optin"):
         out = action == "stop" or message.kind == "optout"
-        replies: tuple[str, ...] = () if provider_answered else (f"keyword.{'stop' if out else 'start'}",)
+        replies: tuple[str, ...] = () if unspoken else (f"keyword.{'stop' if out else 'start'}",)
         return Decision(
             _spoken(language, understood),
             False,
@@ -138,7 +141,7 @@ def decide(
         language = _spoken(language, understood)
         if action == "help" and severity == "none":  # also a plea: a human is called, quietly
             evidence, severity = (Evidence("human_requested", 0, len(message.text), "keyword"),), "elevated"
-        fixed: tuple[str, ...] = () if claim.opted_out or provider_answered else (f"keyword.{action}",)
+        fixed: tuple[str, ...] = () if claim.opted_out or unspoken else (f"keyword.{action}",)
         return Decision(
             language,
             False,
@@ -157,7 +160,7 @@ def decide(
             max(severity, "elevated", key=SEVERITIES.index),
         )
     replies = _replies(message, claim, situation, severity, _names(evidence), now)
-    if understood.watched and not replies and not claim.opted_out and situation.handoff_state != "accepted":
+    if understood.watched and not replies and _may_speak(message, claim, situation):
         replies = ("discreet.who",)
     return Decision(
         language,
@@ -197,8 +200,8 @@ def _names(evidence: Sequence[Evidence]) -> tuple[str, ...]:
 def _replies(
     message: StoredMessage, claim: Claim, situation: Situation, severity: str, indicators: Sequence[str], now: datetime
 ) -> tuple[str, ...]:
-    """What is said at once. With an advocate in the conversation, or after STOP, nothing."""
-    if claim.opted_out or situation.handoff_state == "accepted" or message.kind in _SILENT:
+    """What is said at once."""
+    if not _may_speak(message, claim, situation):
         return ()
     if severity != "none" and SEVERITIES.index(severity) > SEVERITIES.index(situation.handoff_severity):
         if message.kind in _VOICE:
@@ -216,6 +219,11 @@ def _replies(
     if message.kind == "unsupported" or (message.kind not in ("text", "button", "list") and not message.text.strip()):
         return ("kind.unsupported",)
     return ()
+
+
+def _may_speak(message: StoredMessage, claim: Claim, situation: Situation) -> bool:
+    """With an advocate in the conversation, after STOP, and to what nobody has just written: not a word."""
+    return not (claim.opted_out or situation.handoff_state == "accepted" or message.kind in _SILENT)
 
 
 def safety_key(severity: str, indicators: Sequence[str]) -> str:
@@ -247,11 +255,11 @@ def silent(severity: str) -> bool:
 def _engine_may_answer(
     message: StoredMessage, claim: Claim, situation: Situation, severity: str, replies: Sequence[str]
 ) -> bool:
-    if claim.opted_out or replies or severity != "none" or situation.handoff_state == "accepted":
+    if replies or severity != "none" or not _may_speak(message, claim, situation):
         return False
     if situation.handoff_state == "waiting" and silent(situation.handoff_severity):
         return False
-    return bool(message.text.strip()) and message.kind not in _SILENT
+    return bool(message.text.strip())
 
 
 def understanding_record(understood: Understanding, decision: Decision, version: str) -> dict[str, Any]:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from functools import lru_cache, partial
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import directory, inbox, outbox, reply, turn
 from bot.engine import Answer
 from bot.inbox import Claim, LostLease, StoredMessage
 from bot.services import Services
-from bot.tables import messages
-from channels.channel import Ambiguous, SendError
+from bot.understanding import situation_of, understand
+from channels.channel import Ambiguous, Channel, Refused, SendError
 from handoff import queue, signals
 from nlu.indicators import SEVERITY_OF
 
 TURN_WORKERS = 6
 SEND_WORKERS = 4
-_HISTORY = 5
 _log = logging.getLogger("passerelle.worker")
 
 
@@ -130,7 +125,7 @@ async def _answers(services: Services, claim: Claim, message: StoredMessage, kno
 async def _record(services: Services, claim: Claim, message: StoredMessage) -> _Recorded:
     """Understand, decide, COMMIT 1."""
     async with services.database.connect() as conn:
-        situation = await _situation(conn, services, claim, message)
+        situation = await situation_of(conn, services, claim, message)
     understood = await understand(services, message, claim, situation)
     decision = turn.decide(message, claim, situation, understood, now=datetime.now(timezone.utc))
     plan = {
@@ -164,63 +159,6 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
         )
     vector = None if understood.vector is None else understood.vector.astype("<f4").tobytes()
     return _Recorded(plan, vector)
-
-
-async def understand(
-    services: Services, message: StoredMessage, claim: Claim, situation: turn.Situation
-) -> turn.Understanding:
-    """Away from the event loop, which goes on taking messages and answering chats meanwhile."""
-    work = partial(
-        turn.understand, message, claim, situation,
-        detector=services.language, screen=services.risk, encoder=services.encoder,
-    )  # fmt: skip
-    return await asyncio.get_running_loop().run_in_executor(_understanding_threads(), work)
-
-
-@lru_cache(maxsize=1)
-def _understanding_threads() -> ThreadPoolExecutor:
-    """The process's own few: each takes Python's lock and a core away from the event loop.
-
-    Six at once on two cores stalled the loop for 20 to 40 ms and understood no more messages than one does, which
-    stalls it for 5 (`passerelle bench`). Half of the cores, and no more than the encoder has threads.
-    """
-    size = max(1, min(2, len(os.sched_getaffinity(0)) // 2))
-    return ThreadPoolExecutor(size, thread_name_prefix="understand")
-
-
-async def _situation(conn: AsyncConnection, services: Services, claim: Claim, message: StoredMessage) -> turn.Situation:
-    handoff = await queue.open_of(conn, claim.conversation)
-    last = (
-        await conn.execute(
-            sa.select(messages.c.created_at, messages.c.response_key)
-            .where(messages.c.conversation_id == claim.conversation, messages.c.direction == "out")
-            .order_by(messages.c.seq.desc())
-            .limit(1)
-        )
-    ).one_or_none()
-    earlier = await conn.execute(
-        sa.select(messages.c.id, messages.c.words)
-        .where(
-            messages.c.conversation_id == claim.conversation,
-            messages.c.direction == "in",
-            messages.c.seq < message.seq,
-            messages.c.created_at > sa.func.now() - sa.text("interval '6 hours'"),
-        )
-        .order_by(messages.c.seq.desc())
-        .limit(_HISTORY)
-    )
-    texts = [inbox.open_words(services.vault, row.id, row.words).get("text", "") for row in earlier]
-    before = tuple(text for text in reversed(texts) if text.strip())
-    return turn.Situation(
-        handoff_state=handoff.state if handoff else None,
-        handoff_severity=handoff.severity if handoff else "none",
-        last_reply_at=last.created_at if last else None,
-        last_reply_key=last.response_key if last else None,
-        default_language=services.settings.default_language,
-        # once a handoff is open, what led to it must not mark every "yes" that follows
-        history=() if handoff else before,
-        before=before,
-    )
 
 
 async def _escalate(
@@ -312,8 +250,8 @@ async def send_once(services: Services) -> bool:
         delivery = await outbox.claim_part(conn, services.vault)
     if delivery is None:
         return False
-    channel = services.channels[delivery.channel]
     try:
+        channel = _channel(services, delivery.channel)
         sent = await channel.send(delivery.address, delivery.part, delivery=str(delivery.id))
     except SendError as error:
         _log.warning("delivery %s: %s %s", delivery.id, type(error).__name__, error.code)
@@ -325,6 +263,13 @@ async def send_once(services: Services) -> bool:
     return True
 
 
+def _channel(services: Services, name: str) -> Channel:
+    """Raises Refused for one that the settings have switched off: staff see that its parts did not go."""
+    if name not in services.channels:
+        raise Refused("off")
+    return services.channels[name]
+
+
 async def recover_once(services: Services) -> bool:
     """Finds out what became of a part whose sender died; False when there is none."""
     async with services.database.begin() as conn:
@@ -332,9 +277,8 @@ async def recover_once(services: Services) -> bool:
     if delivery is None:
         return False
     try:
-        found = await services.channels[delivery.channel].find(
-            delivery.address, delivery.part, since=delivery.claimed_at.timestamp()
-        )
+        channel = _channel(services, delivery.channel)
+        found = await channel.find(delivery.address, delivery.part, since=delivery.claimed_at.timestamp())
     except SendError as error:
         async with services.database.begin() as conn:
             await outbox.record_failure(conn, delivery, Ambiguous(error.code))

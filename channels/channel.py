@@ -7,7 +7,7 @@ that say whether trying again is safe.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -150,12 +150,3 @@ class Channel(Protocol):
 
         Raises SendError when the provider cannot tell.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorClass:
-    """One row of a channel's error table."""
-
-    code: str
-    action: str  # retry | back_off | final | stop
-    note: str = field(default="")

@@ -6,14 +6,12 @@ Sources: Twilio's pages "Webhooks security", "Messaging webhooks", "Message reso
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx
@@ -35,10 +33,9 @@ from channels.channel import (
     Unreadable,
 )
 from channels.keywords import keyword
+from channels.outgoing import TIMEOUT, handed_over, pause, read_errors, sendable, split
 
 MAX_TEXT = 1600  # Twilio's own limit for one message
-TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-_BACK_OFF = 30.0  # seconds, when Twilio's queues are full and it names no time
 
 _STATES = {
     "sent": "sent",
@@ -51,12 +48,6 @@ _STATES = {
 _ID = re.compile(r"[\x21-\x7e]{1,64}")  # Twilio's are 34 letters and digits; what is no id must not reach a key
 _LONGEST_WAIT = 3600.0  # seconds, whatever the provider asks for
 _PROVINCES = {"AB", "BC", "MB", "NB", "NL", "NS", "NT", "NU", "ON", "PE", "QC", "SK", "YT"}
-
-
-def _read_errors() -> dict[str, str]:
-    path = Path(__file__).parent / "errors" / "twilio.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["code"]: row["action"] for row in csv.DictReader(file)}
 
 
 class Sms:
@@ -81,7 +72,7 @@ class Sms:
         self._sender = sender
         self._messages_url = f"{api_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         self._status_url = status_url
-        self._errors = _read_errors()
+        self._errors = read_errors("twilio")
 
     # -- what comes in
 
@@ -129,8 +120,7 @@ class Sms:
     # -- what goes out
 
     def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
-        sendable = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no form in a request
-        return [Part(piece) for piece in split(sendable, MAX_TEXT)]
+        return [Part(piece) for piece in split(sendable(text), MAX_TEXT)]
 
     async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
         form = {
@@ -139,14 +129,9 @@ class Sms:
             "Body": part.text,
             "StatusCallback": f"{self._status_url}?delivery={delivery}",
         }
-        try:
-            response = await self._client.post(
-                self._messages_url, data=form, auth=(self._account, self._token), timeout=TIMEOUT
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NotSent("connect") from error
-        except httpx.HTTPError as error:  # written, and no answer: it may have left
-            raise Ambiguous(type(error).__name__) from error
+        response = await handed_over(
+            self._client.post(self._messages_url, data=form, auth=(self._account, self._token), timeout=TIMEOUT)
+        )
         if response.is_success:
             return Sent(_sid_of(response))
         raise self._refusal(response)
@@ -176,7 +161,7 @@ class Sms:
         if action == "final" or (response.status_code in (401, 403) and action == "retry"):
             return Refused(code)
         if response.status_code == 429 or action == "back_off":
-            return NotSent(code, retry_after=_seconds(response.headers.get("retry-after")))
+            return NotSent(code, retry_after=pause(response.headers.get("retry-after"), longest=_LONGEST_WAIT))
         return NotSent(code)
 
 
@@ -254,18 +239,6 @@ def _region(fields: dict[str, str]) -> str | None:
     return state if state in _PROVINCES and fields.get("FromCountry", "CA").upper() == "CA" else None
 
 
-def split(text: str, limit: int) -> list[str]:
-    """Pieces of at most ``limit`` characters, cut after a sentence, else at a space, else where it must be."""
-    pieces = []
-    while len(text) > limit:
-        head = text[:limit]
-        cut = max(head.rfind(mark) + 1 for mark in ("\n", ". ", "। ", "。", "؟ ", "? ", "! "))
-        cut = cut if cut > limit // 2 else head.rfind(" ") + 1 or limit
-        pieces.append(text[:cut].rstrip())
-        text = text[cut:].lstrip()
-    return [*pieces, text] if text else pieces
-
-
 def _sid_of(response: httpx.Response) -> str:
     try:
         sid = response.json()["sid"]
@@ -274,13 +247,6 @@ def _sid_of(response: httpx.Response) -> str:
     if not isinstance(sid, str):
         raise Ambiguous("answer")
     return sid
-
-
-def _seconds(value: str | None) -> float:
-    try:
-        return min(max(0.0, float(value or _BACK_OFF)), _LONGEST_WAIT)
-    except ValueError:
-        return _BACK_OFF
 
 
 def _day(since: float) -> str:

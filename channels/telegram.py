@@ -41,7 +41,7 @@ from channels.channel import (
     Unreadable,
 )
 from channels.keywords import keyword
-from channels.sms import split
+from channels.outgoing import sendable, split
 from channels.telegram_request import ClientRequest, called
 
 MAX_TEXT = 4096  # of one message, counted in UTF-16 units to be on the safe side
@@ -112,8 +112,7 @@ class Telegram:
     # -- what goes out
 
     def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
-        sendable = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no form in a request
-        pieces = [fitting for piece in split(sendable, MAX_TEXT) for fitting in _halved(piece)]
+        pieces = [fitting for piece in split(sendable(text), MAX_TEXT) for fitting in _halved(piece)]
         if not pieces:
             return []
         fitting = tuple(choice for choice in choices if len(choice.id.encode()) <= MAX_CALLBACK)[:MAX_CHOICES]

@@ -6,10 +6,8 @@ Sources: core.telegram.org/bots/api, "Making requests" and "ResponseParameters" 
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -17,18 +15,11 @@ from telegram.error import TelegramError
 from telegram.request import BaseRequest, RequestData
 
 from channels.channel import Ambiguous, NotSent, Refused, SendError
+from channels.outgoing import TIMEOUT, handed_over, pause, read_errors
 
-TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-_BACK_OFF = 30.0  # seconds, when Telegram names no time
 _LONGEST_WAIT = 86400.0  # seconds, whatever the provider asks for
 
 _Result = TypeVar("_Result")
-
-
-def _read_errors() -> dict[str, str]:
-    path = Path(__file__).parent / "errors" / "telegram.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["code"]: row["action"] for row in csv.DictReader(file)}
 
 
 async def called(call: Awaitable[_Result]) -> _Result:
@@ -47,7 +38,7 @@ class ClientRequest(BaseRequest):
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self._errors = _read_errors()
+        self._errors = read_errors("telegram")
 
     @property
     def read_timeout(self) -> float | None:
@@ -63,12 +54,7 @@ class ClientRequest(BaseRequest):
         self, url: str, method: str, request_data: RequestData | None = None, *_times: object, **_named_times: object
     ) -> tuple[int, bytes]:
         form = request_data.json_parameters if request_data else None
-        try:
-            response = await self._client.request(method, url, data=form, timeout=TIMEOUT)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NotSent("connect") from error
-        except httpx.HTTPError as error:  # written, and no answer: it may have left
-            raise Ambiguous(type(error).__name__) from error
+        response = await handed_over(self._client.request(method, url, data=form, timeout=TIMEOUT))
         if not response.is_success:
             self._refuse(response)
         return response.status_code, response.content
@@ -98,11 +84,5 @@ class ClientRequest(BaseRequest):
         if action == "final":
             raise Refused(code)
         if response.status_code == 429 or action == "back_off":
-            raise NotSent(code, retry_after=_seconds(wait))
+            raise NotSent(code, retry_after=pause(wait, longest=_LONGEST_WAIT))
         raise NotSent(code)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return _BACK_OFF
-    return min(max(0.0, float(value)), _LONGEST_WAIT)

@@ -6,14 +6,12 @@ Sources: Meta's pages "Webhooks", "Messages API", "Interactive reply buttons", "
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import hmac
 import logging
 import time
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -32,7 +30,7 @@ from channels.channel import (
     SendError,
     Sent,
 )
-from channels.sms import split
+from channels.outgoing import TIMEOUT, handed_over, pause, read_errors, sendable, split
 
 MAX_TEXT = 4096
 MAX_BODY = 1024  # of a message with buttons or a list
@@ -40,7 +38,6 @@ MAX_BUTTONS, MAX_BUTTON_TITLE = 3, 20
 MAX_ROWS, MAX_ROW_TITLE, MAX_ROW_NOTE = 10, 24, 72
 MAX_CALLBACK = 3 * 1024 * 1024  # bytes of one webhook, with up to 1,000 updates
 WINDOW = 24 * 3600.0  # seconds after the person's last message in which we may write freely
-TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 
 VERSION = "v25.0"  # of the Graph API, unless the settings name another
 ENDS = {
@@ -51,17 +48,10 @@ ENDS = {
     "v25.0": date(2028, 7, 29),
 }  # developers.facebook.com/docs/graph-api/changelog/versions, 2026-11; v26.0 had no date yet
 
-_BACK_OFF = 30.0  # seconds, when it is too much for Meta and it names no time
 _PAUSE = 900.0  # seconds without a call from a number whose messages were reported as spam
 _LONGEST_WAIT = 3600.0  # seconds, whatever Meta asks for
 _LIST_BUTTON = "☰"  # opens a list; a word would need the person's language
 _log = logging.getLogger("passerelle.whatsapp")
-
-
-def _read_errors() -> dict[str, str]:
-    path = Path(__file__).parent / "errors" / "whatsapp.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["code"]: row["action"] for row in csv.DictReader(file)}
 
 
 class WhatsApp:
@@ -87,7 +77,7 @@ class WhatsApp:
         self._secret = app_secret
         self._verify_token = verify_token
         self._api = f"{api_url.rstrip('/')}/{version}"
-        self._errors = _read_errors()
+        self._errors = read_errors("whatsapp")
         self._resume: dict[str, float] = {}  # by number, on the monotonic clock
 
     # -- what comes in
@@ -115,8 +105,7 @@ class WhatsApp:
 
     def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
         """The choices hang on the last part, whose text must then be shorter."""
-        sendable = text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no form in a request
-        pieces = split(sendable, MAX_TEXT)
+        pieces = split(sendable(text), MAX_TEXT)
         if not pieces or not choices:
             return [Part(piece) for piece in pieces]
         pieces[-1:] = split(pieces[-1], MAX_BODY)
@@ -124,20 +113,18 @@ class WhatsApp:
 
     async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
         number, _, person = address.rpartition(":")
-        number = number if number in self._numbers else self._numbers[0]  # an older one of ours may be gone
+        if number not in self._numbers:  # from another of ours it would be a new chat on the person's phone
+            raise Refused("number")
         if (left := self._resume.get(number, 0.0) - time.monotonic()) > 0:
             raise NotSent("131048", retry_after=left)
-        try:
-            response = await self._client.post(
+        response = await handed_over(
+            self._client.post(
                 f"{self._api}/{number}/messages",
                 json=_payload(person, part, delivery),
                 headers={"authorization": f"Bearer {self._token}"},
                 timeout=TIMEOUT,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise NotSent("connect") from error
-        except httpx.HTTPError as error:  # written, and no answer: it may have left
-            raise Ambiguous(type(error).__name__) from error
+        )
         if response.is_success:
             return Sent(_id_of(response))
         raise self._refusal(response, number)
@@ -161,7 +148,7 @@ class WhatsApp:
         if action == "slower":
             return NotSent(code, growth=4.0)
         if response.status_code == 429 or action == "back_off":
-            return NotSent(code, retry_after=_seconds(response.headers.get("retry-after", "")))
+            return NotSent(code, retry_after=pause(response.headers.get("retry-after"), longest=_LONGEST_WAIT))
         return NotSent(code)
 
 
@@ -219,10 +206,3 @@ def _code_of(response: httpx.Response) -> str:
     except (ValueError, KeyError, IndexError, TypeError):
         code = None
     return str(code) if isinstance(code, int | str) else str(response.status_code)
-
-
-def _seconds(value: str) -> float:
-    try:
-        return min(max(0.0, float(value)), _LONGEST_WAIT)
-    except ValueError:
-        return _BACK_OFF

@@ -103,10 +103,14 @@ def _message(message: Any, contacts: Sequence[dict[str, Any]], number: str) -> I
 
 
 def _person(message: dict[str, Any], contacts: Sequence[dict[str, Any]]) -> str:
-    """Whom to answer. Each field may be missing: a person with a username can hide the number."""
+    """Whom to answer. Each field may be missing: a person with a username can hide the number.
+
+    A contact that names somebody else is never the sender: the answer would light up a stranger's phone.
+    """
     hidden = _string(message, "from_user_id")
     same = [contact for contact in contacts if hidden and contact.get("user_id") == hidden]
-    contact = (same or (contacts if len(contacts) == 1 else [{}]) or [{}])[0]
+    alone = [contact for contact in contacts if len(contacts) == 1 and not (hidden and contact.get("user_id"))]
+    contact = (same or alone or [{}])[0]
     for found in (_string(message, "from"), _string(contact, "wa_id"), hidden, _string(contact, "user_id")):
         if known := _PERSON.fullmatch(found):
             return known[1] or found

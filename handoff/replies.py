@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import inbox, outbox
+from bot import inbox, outbox, reply
 from bot.services import Services
 from bot.tables import handoffs, messages
 from bot.vault import Vault
@@ -73,7 +73,7 @@ async def send(conn: AsyncConnection, services: Services, member: Member, conver
         outgoing = outbox.Outgoing(
             author="advocate", text=new.text, language=row.language or "und", staff=member.id, client_id=new.client_id
         )
-        await _enqueue(conn, services, row, outgoing, key)
+        await reply.say(conn, services, conversation, row.channel, outgoing, dedupe_key=key)
         await access.write_audit(conn, member.name, "wrote", member=member, conversation=conversation)
 
 
@@ -89,33 +89,27 @@ async def _check(conn: AsyncConnection, services: Services, conversation: Any, n
         raise Unsent("Not sent: the message is empty.", status=400)
     if len(new.text) > MAX_TEXT:
         raise Unsent(f"Not sent: the message is longer than {MAX_TEXT} characters. Send it in pieces.", status=400)
+    if conversation.left_at:
+        raise Unsent("Not sent: the person left the chat and cannot read what you write here.")
     if conversation.opted_out:
         raise Unsent("Not sent: the person wrote STOP, so nothing more may be sent.")
-    window = services.channels[conversation.channel].limits.window
-    if await outbox.window_closed(conn, conversation.id, window):
+    if (channel := services.channels.get(conversation.channel)) is None:
+        raise Unsent("Not sent: this channel is switched off. Ask whoever runs Passerelle.")
+    if await outbox.window_closed(conn, conversation.id, channel.limits.window):
         raise Unsent("Not sent: the person last wrote more than 24 hours ago. Nothing goes out until they write again.")
     if await access.latest_inbound(conn, conversation.id) > new.seen:
         raise Unsent("Not sent yet: the person has written something new. Read it, then send again.")
 
 
 async def tell(conn: AsyncConnection, services: Services, handoff: Any, key: str, *, dedupe_key: str) -> None:
-    """A reviewed text about the handoff itself, in the person's language; nothing to who wrote STOP."""
+    """A reviewed text about the handoff itself, in the person's language; nothing that the provider would refuse."""
     conversation = await access.conversation_row(conn, handoff.conversation_id)
-    if conversation is None or conversation.opted_out:
+    channel = services.channels.get(conversation.channel) if conversation else None
+    if conversation is None or (channel and await outbox.window_closed(conn, conversation.id, channel.limits.window)):
         return
     language = conversation.language or handoff.language or services.settings.default_language
     rendered = render(services.catalog, key, language, drafts=services.settings.demo)
     outgoing = outbox.Outgoing(
         author="service", text=rendered.text, language=rendered.language, response_key=key, drafted=rendered.drafted
     )
-    await _enqueue(conn, services, conversation, outgoing, dedupe_key)
-
-
-async def _enqueue(
-    conn: AsyncConnection, services: Services, conversation: Any, outgoing: outbox.Outgoing, dedupe_key: str
-) -> None:
-    parts = services.channels[conversation.channel].compose(outgoing.text, outgoing.choices)
-    await outbox.enqueue(
-        conn, services.vault, conversation.id, outgoing, parts=parts, dedupe_key=dedupe_key,
-        pulled=conversation.channel == "web",
-    )  # fmt: skip
+    await reply.say(conn, services, conversation.id, conversation.channel, outgoing, dedupe_key=dedupe_key)

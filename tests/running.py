@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from sanic import Sanic
 from twilio.request_validator import RequestValidator
 
 from bot.settings import ROOT
@@ -25,6 +26,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def serving(app: Sanic[Any, Any], port: int) -> AsyncIterator[None]:
+    """The app on a loopback port, in the test's own event loop."""
+    app.config.TOUCHUP = False  # it rewrites the server once a process, and a test is not the last one to need it
+    server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
+    assert server is not None
+    await server.startup()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        await server.close()  # type: ignore[no-untyped-call]
+        for connection in list(server.connections):
+            connection.abort()
+        app.shutdown_tasks(timeout=0)
 
 
 def until(check: Callable[[], Any], *, seconds: float = 20.0, what: str = "it") -> Any:

@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 import httpx
 import sqlalchemy as sa
 
-from bot import inbox, outbox
+from bot import inbox, outbox, worker
 from bot.app import make_app
 from bot.services import Services
-from bot.tables import messages
+from bot.tables import conversations, messages, quarantine
 from channels.channel import Part, RawRequest
 from channels.sms import sign
 from tests.conftest import TOKEN
-from tests.running import free_port
+from tests.running import free_port, serving
 
 HOOK = "/webhooks/twilio"
 STATUS = "/webhooks/twilio/status"
@@ -54,6 +54,9 @@ class Door:
         vault = self.services.vault
         return [inbox.open_words(vault, row.id, row.words)["text"] for row in sorted(found, key=lambda row: row.seq)]
 
+    async def nothing_stored(self) -> bool:
+        return not any([await self.rows(table) for table in (messages, conversations, quarantine)])
+
     async def answer(
         self, conversation: uuid.UUID, text: str, *, author: str = "advocate", pulled: bool = True
     ) -> None:
@@ -72,25 +75,28 @@ def sms(text: str = "hello", *, sid: str = "SM1", **more: str) -> bytes:
     return urlencode(fields).encode("ascii")
 
 
+async def turns(services: Services) -> None:
+    """Everything that came in is worked through."""
+    while await worker.run_once(services):
+        pass
+
+
+async def work(services: Services) -> None:
+    """And everything that is due goes out."""
+    await turns(services)
+    while await worker.send_once(services):
+        pass
+
+
 @asynccontextmanager
 async def open_door(services: Services) -> AsyncIterator[Door]:
     """Serves until the test ends."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     app = make_app(services.settings, "", name=f"door-{uuid.uuid4().hex}")
-    app.config.TOUCHUP = False  # it rewrites the server once a process, and a test is not the last one to need it
     app.ctx.services = services  # instead of the listener that makes them, and starts the workers
-    server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
-    assert server is not None
-    await server.startup()  # type: ignore[no-untyped-call]
-    try:
-        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-            yield Door(services, base, client)
-    finally:
-        await server.close()  # type: ignore[no-untyped-call]
-        for connection in list(server.connections):
-            connection.abort()
-        app.shutdown_tasks(timeout=0)
+    async with serving(app, port), httpx.AsyncClient(base_url=base, timeout=30) as client:
+        yield Door(services, base, client)
 
 
 @asynccontextmanager

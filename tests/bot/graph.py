@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from bot.services import Services
 from bot.standin_graph import event, words
-from channels.whatsapp import VERSION, WhatsApp
+from channels.whatsapp import VERSION, WhatsApp, sign
+from tests.bot.door import Door
 
 HOOK = "/webhooks/whatsapp"
 SECRET = "fedcba9876543210fedcba9876543210"
@@ -52,6 +57,20 @@ def channel(client: httpx.AsyncClient, **changes: Any) -> WhatsApp:
         "api_url": "http://graph.test",
     }
     return WhatsApp(client, **given | changes)
+
+
+@asynccontextmanager
+async def with_whatsapp(services: Services, meta: Graph) -> AsyncIterator[Services]:
+    """The services with WhatsApp, whose Graph API is a double."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(meta.answer)) as client:
+        yield dataclasses.replace(services, channels={**services.channels, "whatsapp": channel(client)})
+
+
+async def hook(door: Door, body: bytes, *, signature: str | None = None) -> int:
+    """Posts a webhook, signed rightly unless a signature is given; the status of the answer."""
+    proof = sign(SECRET, body) if signature is None else signature
+    headers = {"x-hub-signature-256": proof.encode(), "content-type": "application/json"}
+    return (await door.client.post(HOOK, content=body, headers=headers)).status_code
 
 
 def message(text: str = "hello", *, row: str = "wamid.1", sender: str = PERSON, **more: Any) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,7 +23,7 @@ from bot import app, database, worker
 from bot.services import Services
 from bot.tables import conversations, deliveries, handoffs, messages, quarantine
 from channels.telegram import Telegram
-from tests.bot.door import Door, open_door
+from tests.bot.door import Door, open_door, turns, work
 from tests.channels.telegram_examples import (
     BODIES,
     CHAT,
@@ -35,7 +37,7 @@ from tests.channels.telegram_examples import (
     message,
     pressed,
 )
-from tests.running import free_port
+from tests.running import Gateway, free_port, running, until
 
 HOOK = "/webhooks/telegram"
 PROOF = "x-telegram-bot-api-secret-token"
@@ -97,13 +99,6 @@ async def hook(door: Door, update: object, *, secret: str = SECRET) -> httpx.Res
     return await door.client.post(HOOK, content=body, headers=[(k.encode(), v) for k, v in headers.items()])
 
 
-async def work(services: Services) -> None:
-    while await worker.run_once(services):
-        pass
-    while await worker.send_once(services):
-        pass
-
-
 async def say(door: Door, update: object) -> None:
     assert (await hook(door, update)).status_code == 200
     await work(door.services)
@@ -111,10 +106,6 @@ async def say(door: Door, update: object) -> None:
 
 def english(door: Door, key: str) -> str:
     return door.services.catalog.texts["en"][key].text
-
-
-async def nothing_stored(door: Door) -> bool:
-    return not any([await door.rows(table) for table in (messages, conversations, quarantine)])
 
 
 # -- the way of a message
@@ -207,8 +198,7 @@ async def test_an_edit_is_screened_and_not_answered(door: Door, api: BotApi) -> 
 
 async def test_who_blocks_us_gets_nothing_more_until_that_is_lifted(door: Door, api: BotApi) -> None:
     await hook(door, message("what are the signs of trafficking?", update=1))
-    while await worker.run_once(door.services):
-        pass
+    await turns(door.services)
     await hook(door, member("member", "kicked", update=2))
     await work(door.services)
     (conversation,) = await door.rows(conversations)
@@ -239,8 +229,7 @@ async def test_a_throttled_part_waits_as_long_as_telegram_says(door: Door, api: 
 
 async def test_after_a_crash_in_the_middle_a_part_is_not_sent_again(door: Door, api: BotApi) -> None:
     await hook(door, message("what are the signs of trafficking?"))
-    while await worker.run_once(door.services):
-        pass
+    await turns(door.services)
     async with door.services.database.begin() as conn:
         long_ago = sa.func.now() - sa.text("interval '1 hour'")
         await conn.execute(deliveries.update().values(state="sending", attempts=1, lease_until=long_ago))
@@ -257,7 +246,7 @@ async def test_what_is_not_proven_is_refused_and_uses_up_no_number(door: Door) -
     for secret in ("", "wrong", "é", SECRET[:-1], TOKEN, "x" * 5000):
         assert (await hook(door, message("forged"), secret=secret)).status_code == 403
     assert (await door.client.post(HOOK, json=message("forged"))).status_code == 403
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
     assert (await hook(door, message("real"))).status_code == 200
     assert await door.words() == ["real"]
 
@@ -289,7 +278,7 @@ async def test_what_cannot_be_read_is_kept_aside_and_not_asked_for_again(door: D
 async def test_what_is_not_for_us_leaves_no_trace(door: Door) -> None:
     for update in ({"update_id": 1, "poll": {"id": "1"}}, message(chat=GROUP), {"update_id": 2}):
         assert (await hook(door, update)).status_code == 200
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
 
 
 async def test_what_a_person_writes_is_stored_unchanged(door: Door) -> None:
@@ -334,11 +323,20 @@ async def test_the_log_names_neither_words_nor_people_nor_secrets(door: Door, ca
 # -- the start
 
 
+def test_the_gateway_tells_telegram_where_it_is_when_it_starts(database_url: str, tmp_path: Path) -> None:
+    with running(Gateway(database_url, tmp_path / "var")) as gateway:
+        token = (tmp_path / "var" / "secrets" / "telegram_bot_token").read_text()
+        info = f"{gateway.base}/bot{token}/getWebhookInfo"
+        until(lambda: httpx.get(info).json()["result"]["url"] == f"{gateway.base}{HOOK}", what="setWebhook")
+
+
 async def test_the_webhook_is_set_again_after_429(ours: Services, api: BotApi) -> None:
-    api.failures += [(429, {"parameters": {"retry_after": 0.05}}), (429, {"parameters": {"retry_after": 0}})]
+    api.failures += [(429, {"parameters": {"retry_after": 0.3}}), (429, {"parameters": {"retry_after": 0}})]
     channel = ours.channels["telegram"]
     assert isinstance(channel, Telegram)
+    begun = time.monotonic()
     await asyncio.wait_for(app.register(channel), 20)
+    assert 0.3 <= time.monotonic() - begun < 2  # as long as Telegram said, not twice as long each time
     (webhook,) = api.webhooks
     assert (webhook["url"], webhook["secret_token"]) == (f"https://gateway.example{HOOK}", SECRET)
 

@@ -141,6 +141,23 @@ def test_help_calls_a_human_whoever_answers_it(answered: bool) -> None:
     assert decision.kind == "keyword"
 
 
+@pytest.mark.parametrize("text", ["HELP", "INFO", "STOP", "START", "human", "hello"])
+@pytest.mark.parametrize("kind", ["edit", "reaction", "system"])
+def test_what_nobody_has_just_written_gets_no_word(text: str, kind: str) -> None:
+    decision = turn.decide(message(text, kind), claim(), situation(), understood(text=text), now=NOW)
+    assert decision.replies == ()
+    assert not decision.ask_engine
+    assert (decision.handoff_severity is not None) == (text in ("HELP", "human"))
+
+
+def test_an_edit_can_end_it_but_not_begin_it_again() -> None:
+    """Messengers report an old message anew for reasons of their own."""
+    stop = turn.decide(message("STOP", "edit"), claim(), situation(), understood(text="STOP"), now=NOW)
+    assert stop.opted_out
+    start = turn.decide(message("START", "edit"), claim(opted_out=True), situation(), understood(text="START"), now=NOW)
+    assert start.opted_out is None
+
+
 def test_after_stop_nothing_is_said_and_everything_is_seen() -> None:
     decision = turn.decide(message(), claim(opted_out=True), situation(), understood("confinement"), now=NOW)
     assert decision.replies == ()
@@ -159,6 +176,13 @@ def test_whoever_asks_who_this_is_gets_a_harmless_answer_and_nothing_from_the_en
     assert decision.replies == ("discreet.who",)
     assert decision.watched
     assert not decision.ask_engine
+
+
+@pytest.mark.parametrize("kind", ["edit", "reaction", "system"])
+def test_a_stranger_who_has_not_written_gets_no_answer(kind: str) -> None:
+    decision = turn.decide(message("who is this", kind), claim(), situation(), watched_by(), now=NOW)
+    assert decision.replies == ()
+    assert decision.watched
 
 
 def test_an_advocate_answers_a_stranger_themselves() -> None:

@@ -14,6 +14,7 @@ from bot.engine import ENGINE_DOWN, Answer
 from bot.services import Services
 from bot.tables import conversations, deliveries, handoffs, messages, signals
 from channels.channel import Inbound, RawRequest, Status
+from tests.bot.door import work
 from tests.conftest import Phone, ScriptedEngine
 
 PERSON = "+15145550123"
@@ -22,13 +23,6 @@ PERSON = "+15145550123"
 async def write(services: Services, text: str, *, sid: str = "SM1", sender: str = PERSON, kind: str = "text") -> None:
     async with services.database.begin() as conn:
         await inbox.store(conn, services.vault, "sms", Inbound(sid, sender, kind, text))
-
-
-async def work(services: Services) -> None:
-    while await worker.run_once(services):
-        pass
-    while await worker.send_once(services):
-        pass
 
 
 async def rows(services: Services, table: sa.Table) -> list[sa.Row[tuple[object, ...]]]:
@@ -59,6 +53,21 @@ async def test_the_engine_is_handed_the_vector_that_the_screen_saw(services: Ser
     assert isinstance(services.engine, ScriptedEngine)
     (vector,) = services.engine.vectors
     assert vector == services.encoder.encode([question])[0].astype("<f4").tobytes()
+
+
+async def test_what_led_to_a_closed_handoff_does_not_mark_what_is_asked_afterwards(
+    services: Services, phone: Phone
+) -> None:
+    await write(services, "I want to talk to a person", sid="SM1")
+    await work(services)
+    async with services.database.begin() as conn:
+        (handoff,) = await rows(services, handoffs)
+        await conn.execute(sa.update(handoffs).values(state="closed", closed_at=sa.func.now()))
+    await write(services, "where can I sleep tonight?", sid="SM2")
+    await work(services)
+    assert [row.id for row in await rows(services, handoffs)] == [handoff.id]
+    assert isinstance(services.engine, ScriptedEngine)
+    assert services.engine.asked == ["where can I sleep tonight?"]
 
 
 async def test_the_assistant_is_silent_while_a_grave_handoff_waits(services: Services, phone: Phone) -> None:
@@ -300,3 +309,13 @@ async def test_help_is_answered_and_a_human_is_called(services: Services, phone:
     await work(services)
     assert phone.sent[0]["Body"].startswith(services.catalog.texts["fr"]["keyword.help"].text)
     assert len(await rows(services, handoffs)) == 1
+
+
+async def test_parts_for_a_channel_that_was_switched_off_fail_where_staff_see_it(services: Services) -> None:
+    await write(services, "what are the signs of trafficking?")
+    assert await worker.run_once(services)
+    off = dataclasses.replace(services, channels={})
+    assert await worker.send_once(off)
+    (part,) = await rows(services, deliveries)
+    assert (part.state, part.error) == ("failed", "off")
+    assert not await worker.send_once(off)  # it does not go round

@@ -42,8 +42,17 @@ async def door(services: Services) -> AsyncIterator[Door]:
         yield opened
 
 
-async def nothing_stored(door: Door) -> bool:
-    return not any([await door.rows(table) for table in (messages, conversations, quarantine)])
+@pytest.mark.parametrize(("mode", "status"), [("demo", 401), ("production", 404)])
+async def test_stand_ins_are_for_the_demonstration_only(services: Services, mode: str, status: int) -> None:
+    given = dataclasses.replace(services.settings, mode=mode)  # in which the port is the stand-ins'
+    assert given.whatsapp is not None
+    async with open_door(dataclasses.replace(services, settings=given)) as door:
+        for path in (
+            "/2010-04-01/Accounts/AC1/Messages.json",
+            f"/{given.whatsapp.version}/{given.whatsapp.numbers[0]}/messages",
+            "/bot1:wrong/sendMessage",
+        ):
+            assert (await door.client.post(path, content=b"{}")).status_code == status, path
 
 
 # -- proof
@@ -67,13 +76,13 @@ async def test_a_wrong_signature_is_refused_and_nothing_stored(door: Door) -> No
         for signature in ("", "wrong", "=" * 28, "é" * 28, "ਕ", "x" * 5000):
             answer = await door.hook(sms(MessageStatus="sent"), path=path, signature=signature)
             assert answer.status_code == 403, (path, signature)
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
 
 
 async def test_no_signature_is_refused(door: Door) -> None:
     answer = await door.client.post(HOOK, content=sms())
     assert answer.status_code == 403
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
 
 
 async def test_a_refused_request_uses_up_no_id(door: Door) -> None:
@@ -220,7 +229,7 @@ async def test_a_strange_address_is_no_failure_of_ours(door: Door) -> None:
         writer.close()
         await writer.wait_closed()
         assert 400 <= status < 500, target
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
 
 
 # -- storage
@@ -339,7 +348,7 @@ async def test_a_person_who_has_opted_out_with_the_provider_gets_nothing_more(do
     assert await report(door, "failed", delivery=str(claimed.id), code="21610") == 200
     (conversation,) = await door.rows(conversations)
     assert conversation.opted_out
-    assert sorted(row.state for row in await door.rows(deliveries)) == ["cancelled", "failed"]  # type: ignore[type-var]
+    assert sorted(row.state for row in await door.rows(deliveries)) == ["cancelled", "failed"]
 
 
 async def test_a_status_of_a_part_that_is_not_ours_is_taken_and_changes_nothing(door: Door) -> None:

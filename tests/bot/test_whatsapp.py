@@ -7,13 +7,14 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from sanic import Blueprint, Sanic
+from sanic import Sanic
 
 from bot import inbox, outbox, standin_graph, worker
 from bot.app import make_services
@@ -22,10 +23,24 @@ from bot.tables import conversations, deliveries, handoffs, messages
 from channels.channel import Inbound
 from channels.whatsapp import sign
 from tests.bot import graph
-from tests.bot.door import Door, open_door
-from tests.bot.graph import ACCESS, HOOK, NUMBER, PERSON, SECOND, SECRET, VERIFY, Graph, batch, message, status
-from tests.handoff.desk import accepted, open_desk, send
-from tests.running import free_port
+from tests.bot.door import Door, open_door, turns, work
+from tests.bot.graph import (
+    ACCESS,
+    HOOK,
+    NUMBER,
+    PERSON,
+    SECOND,
+    SECRET,
+    VERIFY,
+    Graph,
+    batch,
+    hook,
+    message,
+    status,
+    with_whatsapp,
+)
+from tests.handoff.desk import accepted, open_desk, send, written
+from tests.running import free_port, serving
 
 
 @pytest.fixture
@@ -35,30 +50,14 @@ def meta() -> Graph:
 
 @pytest.fixture
 async def ours(services: Services, meta: Graph) -> AsyncIterator[Services]:
-    """The services with WhatsApp, whose Graph API is a double."""
-    async with httpx.AsyncClient(transport=httpx.MockTransport(meta.answer)) as client:
-        channels = {**services.channels, "whatsapp": graph.channel(client)}
-        yield dataclasses.replace(services, channels=channels)
+    async with with_whatsapp(services, meta) as made:
+        yield made
 
 
 @pytest.fixture
 async def door(ours: Services) -> AsyncIterator[Door]:
     async with open_door(ours) as opened:
         yield opened
-
-
-async def hook(door: Door, body: bytes, *, signature: str | None = None) -> int:
-    """Posts a webhook, signed rightly unless a signature is given; the status of the answer."""
-    proof = sign(SECRET, body) if signature is None else signature
-    headers = {"x-hub-signature-256": proof.encode(), "content-type": "application/json"}
-    return (await door.client.post(HOOK, content=body, headers=headers)).status_code
-
-
-async def work(services: Services) -> None:
-    while await worker.run_once(services):
-        pass
-    while await worker.send_once(services):
-        pass
 
 
 # -- the way of a message
@@ -189,8 +188,7 @@ async def asked_and_answered(door: Door) -> None:
 
 async def test_a_status_finds_its_part_before_our_own_commit(door: Door) -> None:
     await hook(door, batch(message("what are the signs of trafficking?")))
-    while await worker.run_once(door.services):
-        pass
+    await turns(door.services)
     async with door.services.database.begin() as conn:
         claimed = await outbox.claim_part(conn, door.services.vault)
     assert claimed is not None
@@ -218,8 +216,7 @@ async def test_a_part_that_meta_refuses_later_is_seen_as_failed(door: Door) -> N
 
 async def test_a_crash_while_sending_leaves_it_unknown_until_a_status_comes(door: Door) -> None:
     await hook(door, batch(message("what are the signs of trafficking?")))
-    while await worker.run_once(door.services):
-        pass
+    await turns(door.services)
     async with door.services.database.begin() as conn:
         claimed = await outbox.claim_part(conn, door.services.vault)
         await conn.execute(deliveries.update().values(lease_until=sa.func.now() - timedelta(seconds=1)))
@@ -275,6 +272,22 @@ async def test_after_a_day_the_advocate_is_told_before_writing(ours: Services) -
         assert (await send(desk, nour, conversation, "Are you there?"))[0] == 303
 
 
+async def test_after_a_day_nobody_is_told_that_an_advocate_comes_or_goes(ours: Services) -> None:
+    disclosure = Inbound("wamid.1", f"{NUMBER}:{PERSON}", "text", "my boss keeps my passport and locked the door")
+    async with open_desk(ours) as desk:
+        async with ours.database.begin() as conn:
+            stored = await inbox.store(conn, ours.vault, "whatsapp", disclosure)
+        assert stored is not None
+        await work(ours)
+        before = sa.func.now() - timedelta(hours=24, seconds=5)
+        await desk.execute(messages.update().where(messages.c.direction == "in").values(created_at=before))
+        nour = await desk.member("nour")
+        handoff = await accepted(desk, nour, stored[0])
+        assert (await nour.post(f"/console/handoffs/{handoff}/close", classification="unsure")).status_code == 303
+        assert await written(desk, "service") == []
+        assert [row.state for row in await desk.rows(deliveries)] == ["sent"]
+
+
 async def test_a_changed_number_does_not_open_the_window(door: Door) -> None:
     await hook(door, batch(message(type="system", system={"body": "changed", "type": "user_changed_number"})))
     (conversation,) = await door.rows(conversations)
@@ -289,23 +302,6 @@ async def test_a_changed_number_does_not_open_the_window(door: Door) -> None:
 # -- the demonstration's stand-in
 
 
-@asynccontextmanager
-async def serving(blueprint: Blueprint, port: int) -> AsyncIterator[None]:
-    app = Sanic(f"graph-{uuid.uuid4().hex}", configure_logging=False)
-    app.config.TOUCHUP = False
-    app.blueprint(blueprint)
-    server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
-    assert server is not None
-    await server.startup()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        await server.close()  # type: ignore[no-untyped-call]
-        for connection in list(server.connections):
-            connection.abort()
-        app.shutdown_tasks(timeout=0)
-
-
 async def test_the_demonstrations_stand_in_sends_and_reports(services: Services) -> None:
     given, port = services.settings.whatsapp, free_port()
     assert given is not None
@@ -314,7 +310,9 @@ async def test_the_demonstrations_stand_in_sends_and_reports(services: Services)
         secrets = {"access_token": made.access_token, "app_secret": made.app_secret, "api_url": made.api_url}
         channels = {**services.channels, "whatsapp": graph.channel(client, **secrets)}
         door = await stack.enter_async_context(open_door(dataclasses.replace(services, channels=channels)))
-        await stack.enter_async_context(serving(standin_graph.make(made, door.base + HOOK), port))
+        meta: Sanic[Any, Any] = Sanic(f"graph-{uuid.uuid4().hex}", configure_logging=False)
+        meta.blueprint(standin_graph.make(made, door.base + HOOK))
+        await stack.enter_async_context(serving(meta, port))
         body = batch(message("what are the signs of trafficking?"))
         assert await hook(door, body, signature=sign(made.app_secret, body)) == 200
         await work(door.services)

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import httpx
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given
@@ -15,11 +14,10 @@ from hypothesis import settings as examples
 
 from bot import database
 from bot.services import Services
-from bot.tables import conversations, messages, quarantine
+from bot.tables import messages, quarantine
 from channels.whatsapp import MAX_CALLBACK, sign
-from tests.bot import graph
 from tests.bot.door import Door, open_door
-from tests.bot.graph import HOOK, SECRET, VERIFY, Graph, batch, message, status
+from tests.bot.graph import HOOK, SECRET, VERIFY, Graph, batch, hook, message, status, with_whatsapp
 from tests.channels.whatsapp_examples import BODIES
 from tests.running import free_port
 
@@ -38,27 +36,14 @@ def meta() -> Graph:
 
 @pytest.fixture
 async def ours(services: Services, meta: Graph) -> AsyncIterator[Services]:
-    """The services with WhatsApp, whose Graph API is a double."""
-    async with httpx.AsyncClient(transport=httpx.MockTransport(meta.answer)) as client:
-        channels = {**services.channels, "whatsapp": graph.channel(client)}
-        yield dataclasses.replace(services, channels=channels)
+    async with with_whatsapp(services, meta) as made:
+        yield made
 
 
 @pytest.fixture
 async def door(ours: Services) -> AsyncIterator[Door]:
     async with open_door(ours) as opened:
         yield opened
-
-
-async def hook(door: Door, body: bytes, *, signature: str | None = None) -> int:
-    """Posts a webhook, signed rightly unless a signature is given; the status of the answer."""
-    proof = sign(SECRET, body) if signature is None else signature
-    headers = {"x-hub-signature-256": proof.encode(), "content-type": "application/json"}
-    return (await door.client.post(HOOK, content=body, headers=headers)).status_code
-
-
-async def nothing_stored(door: Door) -> bool:
-    return not any([await door.rows(table) for table in (messages, conversations, quarantine)])
 
 
 # -- proof
@@ -73,7 +58,7 @@ async def test_a_wrong_or_older_signature_is_refused_and_nothing_stored(door: Do
     assert (await door.client.post(HOOK, content=body)).status_code == 403
     only_older = {"x-hub-signature": "sha1=" + "0" * 40}
     assert (await door.client.post(HOOK, content=body, headers=only_older)).status_code == 403
-    assert await nothing_stored(door)
+    assert await door.nothing_stored()
     assert await hook(door, body) == 200  # and no id was used up
     assert await door.words() == ["hello"]
 

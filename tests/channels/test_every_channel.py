@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote_plus, urlencode
 
 import httpx
@@ -13,16 +15,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.channel import Channel, Inbound, Part, RawRequest, SendError, Sent, Status, Unreadable
+import channels
+from channels.channel import (
+    Ambiguous,
+    Channel,
+    Inbound,
+    NotSent,
+    Part,
+    RawRequest,
+    SendError,
+    Sent,
+    Status,
+    Unreadable,
+)
+from channels.outgoing import BACK_OFF, pause
 from channels.sms import Sms, sign
 from channels.telegram import Telegram
 from channels.webchat import WebChat
+from channels.whatsapp import WhatsApp
 from channels.whatsapp import sign as meta_sign
 from tests.bot import graph
 from tests.channels import telegram_examples as telegram
 from tests.conftest import TOKEN
+from tests.running import free_port
 
 HOOK = "https://gateway.example/webhooks/twilio"
+ERRORS = Path(*channels.__path__) / "errors"
 
 
 def answer(_request: httpx.Request) -> httpx.Response:
@@ -35,7 +53,13 @@ class Sample:
 
     channel: Channel
     proof: str  # the header that proves where a request comes from
+    make: Callable[[httpx.AsyncClient, str], Channel] | None = None  # with the provider at this address
+    address: str = "+15145550123"
     urls: tuple[str, ...] = ("",)
+
+    def made(self, client: httpx.AsyncClient, api_url: str) -> Channel:
+        assert self.make is not None, "the web chat has no provider"
+        return self.make(client, api_url)
 
     def request(self, text: str, *, message: str = "m1") -> RawRequest:
         if self.channel.name == "web":
@@ -52,27 +76,49 @@ class Sample:
         return RawRequest(HOOK, {self.proof: sign(TOKEN, RawRequest(HOOK, {}, body)) or ""}, body)
 
 
-SMS = Sms(
-    httpx.AsyncClient(transport=httpx.MockTransport(answer)),
-    account_sid="AC1",
-    auth_token=TOKEN,
-    sender="+15005550006",
-    api_url="http://127.0.0.1:1",
-    status_url=f"{HOOK}/status",
-)
-TELEGRAM = Telegram(
-    httpx.AsyncClient(transport=httpx.MockTransport(telegram.answer)),
-    bot_token=telegram.TOKEN,
-    secret_token=telegram.SECRET,
-    api_url="http://127.0.0.1:1",
-    webhook_url="https://gateway.example/webhooks/telegram",
-)
-WHATSAPP = graph.channel(httpx.AsyncClient(transport=httpx.MockTransport(graph.Graph().answer)))
+def twilio(client: httpx.AsyncClient, api_url: str) -> Sms:
+    return Sms(
+        client,
+        account_sid="AC1",
+        auth_token=TOKEN,
+        sender="+15005550006",
+        api_url=api_url,
+        status_url=f"{HOOK}/status",
+    )
+
+
+def bot(client: httpx.AsyncClient, api_url: str) -> Telegram:
+    return Telegram(
+        client,
+        bot_token=telegram.TOKEN,
+        secret_token=telegram.SECRET,
+        api_url=api_url,
+        webhook_url="https://gateway.example/webhooks/telegram",
+    )
+
+
+def meta(client: httpx.AsyncClient, api_url: str) -> WhatsApp:
+    return graph.channel(client, api_url=api_url)
+
+
+def sample(
+    make: Callable[[httpx.AsyncClient, str], Channel],
+    answered: Callable[[httpx.Request], httpx.Response],
+    proof: str,
+    address: str,
+    *urls: str,
+) -> Sample:
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answered))
+    return Sample(make(client, "http://provider.test"), proof, make, address, urls or ("",))
+
+
+SIGNED = (HOOK, f"{HOOK}/status", f"{HOOK}?a=b&bodySHA256=0")
+PERSON = f"{graph.NUMBER}:{graph.PERSON}"
 SAMPLES = [
-    pytest.param(Sample(SMS, "x-twilio-signature", (HOOK, f"{HOOK}/status", f"{HOOK}?a=b&bodySHA256=0")), id="sms"),
+    pytest.param(sample(twilio, answer, "x-twilio-signature", "+15145550123", *SIGNED), id="sms"),
     pytest.param(Sample(WebChat(), "token"), id="web"),
-    pytest.param(Sample(TELEGRAM, "x-telegram-bot-api-secret-token"), id="telegram"),
-    pytest.param(Sample(WHATSAPP, "x-hub-signature-256"), id="whatsapp"),
+    pytest.param(sample(bot, telegram.answer, "x-telegram-bot-api-secret-token", str(telegram.PERSON)), id="telegram"),
+    pytest.param(sample(meta, graph.Graph().answer, "x-hub-signature-256", PERSON), id="whatsapp"),
 ]
 every_channel = pytest.mark.parametrize("sample", SAMPLES)
 
@@ -208,8 +254,69 @@ def test_sending_ends_in_sent_or_in_a_send_error(sample: Sample, text: str) -> N
     async def outcome() -> str:
         parts = sample.channel.compose(text, ()) or [Part("")]
         try:
-            return type(await sample.channel.send("+15145550123", parts[0], delivery="d1")).__name__
+            return type(await sample.channel.send(sample.address, parts[0], delivery="d1")).__name__
         except SendError as error:
             return type(error).__name__
 
     assert asyncio.run(outcome()) in (Sent.__name__, "NotSent", "Ambiguous", "Refused")
+
+
+# -- what every provider has
+
+
+PROVIDERS = [SAMPLES[0], *SAMPLES[2:]]  # the web chat is our own
+every_provider = pytest.mark.parametrize("sample", PROVIDERS)
+
+
+async def outcome(channel: Channel, address: str) -> type[SendError | Sent]:
+    try:
+        return type(await channel.send(address, Part("bonjour, ça va?"), delivery="d1"))
+    except SendError as error:
+        return type(error)
+
+
+@every_provider
+async def test_a_part_is_sent(sample: Sample) -> None:
+    assert await outcome(sample.channel, sample.address) is Sent
+
+
+@every_provider
+@pytest.mark.parametrize(
+    ("failure", "wanted"),
+    [
+        (httpx.ConnectError("x"), NotSent),
+        (httpx.ConnectTimeout("x"), NotSent),
+        (httpx.PoolTimeout("x"), NotSent),
+        (httpx.ReadTimeout("x"), Ambiguous),
+        (httpx.WriteTimeout("x"), Ambiguous),
+        (httpx.ReadError("x"), Ambiguous),
+        (httpx.WriteError("x"), Ambiguous),
+        (httpx.RemoteProtocolError("x"), Ambiguous),
+    ],
+)
+async def test_only_what_never_left_is_certainly_unsent(
+    sample: Sample, failure: Exception, wanted: type[SendError]
+) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        assert await outcome(sample.made(client, "http://provider.test"), sample.address) is wanted
+
+
+@every_provider
+async def test_a_refused_connection_is_certainly_not_sent(sample: Sample) -> None:
+    async with httpx.AsyncClient() as client:
+        assert await outcome(sample.made(client, f"http://127.0.0.1:{free_port()}"), sample.address) is NotSent
+
+
+@pytest.mark.parametrize("path", sorted(ERRORS.glob("*.csv")), ids=lambda path: path.stem)
+def test_no_code_is_listed_twice(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        codes = [row["code"] for row in csv.DictReader(file)]
+    assert len(set(codes)) == len(codes) > 3
+
+
+@pytest.mark.parametrize("asked", [None, "soon", "nan", float("nan"), True, [], "", 10**400])
+def test_a_time_that_is_none_is_half_a_minute(asked: object) -> None:
+    assert pause(asked, longest=60.0) == BACK_OFF

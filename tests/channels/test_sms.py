@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
-from pathlib import Path
 from urllib.parse import parse_qs, quote_plus, urlencode
 
 import httpx
@@ -20,9 +18,10 @@ from twilio.request_validator import RequestValidator
 import channels.sms
 from channels.channel import Ambiguous, Inbound, Media, NotSent, Part, RawRequest, Refused, SendError, Sent, Status
 from channels.channel import Unreadable as Kept
-from channels.sms import MAX_TEXT, Sms, split
+from channels.outgoing import read_errors, split
+from channels.sms import MAX_TEXT, Sms
+from tests.channels.actions import MEANS
 from tests.conftest import TOKEN
-from tests.running import free_port
 
 HOOK = "https://gateway.example/webhooks/twilio"
 STATUS = f"{HOOK}/status"
@@ -414,15 +413,7 @@ async def test_a_part_is_handed_over_as_the_provider_wants_it() -> None:
     }
 
 
-TABLE = Path(channels.sms.__file__).parent / "errors" / "twilio.csv"
-with TABLE.open(encoding="utf-8", newline="") as file:
-    CODES = [(row["code"], row["action"]) for row in csv.DictReader(file)]
-MEANS: dict[str, tuple[type[SendError], bool, float | None]] = {
-    "retry": (NotSent, False, None),
-    "back_off": (NotSent, False, 30.0),
-    "final": (Refused, False, None),
-    "stop": (Refused, True, None),
-}
+CODES = sorted(read_errors("twilio").items())
 
 
 @pytest.mark.parametrize(("code", "action"), CODES)
@@ -431,10 +422,6 @@ async def test_every_code_of_the_table_means_what_it_says(code: str, action: str
     wanted, stops, wait = MEANS[action]
     assert type(error) is wanted
     assert (error.code, error.stops, error.retry_after) == (code, stops, wait)
-
-
-def test_no_code_is_listed_twice() -> None:
-    assert len({code for code, _ in CODES}) == len(CODES)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +440,7 @@ def test_no_code_is_listed_twice() -> None:
         (429, {"code": 99999}, {"retry-after": "0.5"}, NotSent, "99999", False, 0.5),
         (429, "no JSON", {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, NotSent, "429", False, 30.0),
         (429, {"code": 20429}, {"retry-after": "-5"}, NotSent, "20429", False, 0.0),
-        (429, {"code": 20429}, {"retry-after": "nan"}, NotSent, "20429", False, 0.0),
+        (429, {"code": 20429}, {"retry-after": "nan"}, NotSent, "20429", False, 30.0),
         (429, {"code": 20429}, {"retry-after": "inf"}, NotSent, "20429", False, 3600.0),
         (429, {"code": 20429}, {"retry-after": "1e9"}, NotSent, "20429", False, 3600.0),
         (400, {"code": 99999}, {}, NotSent, "99999", False, None),  # unknown: bounded retry
@@ -535,32 +522,6 @@ async def test_a_line_cut_after_the_request_is_ambiguous() -> None:
 
     async with loopback(cut) as ours:
         assert isinstance(await outcome_of(ours), Ambiguous)
-
-
-async def test_a_refused_connection_is_certainly_not_sent() -> None:
-    async with httpx.AsyncClient() as client:
-        error = await outcome_of(channel(client, api_url=f"http://127.0.0.1:{free_port()}"))
-    assert isinstance(error, NotSent)
-
-
-@pytest.mark.parametrize(
-    ("failure", "wanted"),
-    [
-        (httpx.ConnectError("x"), NotSent),
-        (httpx.ConnectTimeout("x"), NotSent),
-        (httpx.PoolTimeout("x"), NotSent),
-        (httpx.ReadTimeout("x"), Ambiguous),
-        (httpx.WriteTimeout("x"), Ambiguous),
-        (httpx.ReadError("x"), Ambiguous),
-        (httpx.WriteError("x"), Ambiguous),
-        (httpx.RemoteProtocolError("x"), Ambiguous),
-    ],
-)
-async def test_only_what_never_left_is_certainly_unsent(failure: Exception, wanted: type[SendError]) -> None:
-    def answer(_request: httpx.Request) -> httpx.Response:
-        raise failure
-
-    assert type(await outcome(answer)) is wanted
 
 
 # -- finding a part after a crash

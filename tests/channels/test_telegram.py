@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,7 +25,9 @@ from bot import standin_telegram
 from bot.settings import TelegramSettings
 from channels.channel import Ambiguous, Choice, Inbound, Media, NotSent, Part, RawRequest, Refused, SendError, Sent
 from channels.channel import Unreadable as Kept
+from channels.outgoing import read_errors
 from channels.telegram import MAX_CALLBACK, MAX_CHOICES, MAX_TEXT, Telegram, acknowledgement
+from tests.channels.actions import MEANS
 from tests.channels.telegram_examples import (
     BODIES,
     CHAT,
@@ -417,15 +417,7 @@ async def test_an_address_that_is_none_is_refused_without_a_call() -> None:
     assert not error.stops
 
 
-TABLE = Path(channels.telegram_request.__file__).parent / "errors" / "telegram.csv"
-with TABLE.open(encoding="utf-8", newline="") as table:
-    CODES = [(int(row["code"]), row["action"]) for row in csv.DictReader(table)]
-MEANS: dict[str, tuple[type[SendError], bool, float | None]] = {
-    "retry": (NotSent, False, None),
-    "back_off": (NotSent, False, 30.0),
-    "final": (Refused, False, None),
-    "stop": (Refused, True, None),
-}
+CODES = sorted((int(code), action) for code, action in read_errors("telegram").items())
 
 
 @pytest.mark.parametrize(("code", "action"), CODES)
@@ -434,10 +426,6 @@ async def test_every_code_of_the_table_means_what_it_says(code: int, action: str
     assert isinstance(error, SendError)
     wanted, stops, wait = MEANS[action]
     assert (type(error), error.code, error.stops, error.retry_after) == (wanted, str(code), stops, wait)
-
-
-def test_no_code_is_listed_twice() -> None:
-    assert len({code for code, _ in CODES}) == len(CODES) > 3
 
 
 @pytest.mark.parametrize(
@@ -479,26 +467,6 @@ async def test_an_answer_says_whether_trying_again_is_safe(
     assert isinstance(error, SendError)
     assert (type(error), error.code, error.stops, error.retry_after) == (wanted, code, stops, wait)
     assert TOKEN not in repr(error)
-
-
-@pytest.mark.parametrize(
-    ("failure", "wanted"),
-    [
-        (httpx.ConnectError("x"), NotSent),
-        (httpx.ConnectTimeout("x"), NotSent),
-        (httpx.PoolTimeout("x"), NotSent),
-        (httpx.ReadTimeout("x"), Ambiguous),
-        (httpx.WriteTimeout("x"), Ambiguous),
-        (httpx.ReadError("x"), Ambiguous),
-        (httpx.WriteError("x"), Ambiguous),
-        (httpx.RemoteProtocolError("x"), Ambiguous),
-    ],
-)
-async def test_only_what_never_left_is_certainly_unsent(failure: Exception, wanted: type[SendError]) -> None:
-    def answer(_request: httpx.Request) -> httpx.Response:
-        raise failure
-
-    assert type(await outcome(answer)) is wanted
 
 
 async def test_no_answer_in_time_is_ambiguous(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -638,9 +606,3 @@ async def test_our_channel_speaks_to_the_stand_in() -> None:
         assert [len(row.get("reply_markup", {}).get("inline_keyboard", [])) for row in sent] == [0, 2]
         with pytest.raises(Refused, match="401"):
             await channel(client, api_url=url, bot_token="1:wrong").send(ADDRESS, Part("x"), delivery="d1")
-
-
-async def test_a_refused_connection_is_certainly_not_sent() -> None:
-    async with httpx.AsyncClient() as client:
-        with pytest.raises(NotSent):
-            await channel(client, api_url=f"http://127.0.0.1:{free_port()}").send(ADDRESS, Part("x"), delivery="d1")

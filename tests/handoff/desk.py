@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import re
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import sqlalchemy as sa
@@ -19,7 +18,8 @@ from bot.tables import handoffs, messages
 from channels.channel import Inbound
 from handoff import staff
 from handoff.console import console
-from tests.running import free_port
+from tests.bot.door import listening
+from tests.running import free_port, serving
 
 PASSWORD = "correct horse battery"
 DISCLOSURE = "my boss keeps my passport and he locked the door, i cant leave the house"
@@ -105,26 +105,10 @@ async def open_desk(services: Services, *, public_url: str = "") -> AsyncIterato
     services = dataclasses.replace(services, settings=settings)
     app = Sanic(f"desk-{uuid.uuid4().hex}", configure_logging=False)
     app.config.FALLBACK_ERROR_FORMAT = "text"
-    app.config.TOUCHUP = False  # it rewrites the server once a process, and a test is not the last one to need it
     app.blueprint(console)
     app.ctx.services = services
-    server = await app.create_server(host="127.0.0.1", port=port, return_asyncio_server=True, access_log=False)
-    assert server is not None
-    await server.startup()  # type: ignore[no-untyped-call]
-    with services.hub.subscribe() as told:
-        listening = asyncio.create_task(services.hub.run())
-        await asyncio.wait_for(told.get(), 10)  # the hub's first word is that it listens
-    try:
-        async with AsyncExitStack() as stack:
-            yield Desk(services, base, stack)
-    finally:
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
-        await server.close()  # type: ignore[no-untyped-call]
-        for connection in list(server.connections):
-            connection.abort()
-        app.shutdown_tasks(timeout=0)
+    async with serving(app, port), listening(services), AsyncExitStack() as stack:
+        yield Desk(services, base, stack)
 
 
 async def handoff_of(desk: Desk, conversation: uuid.UUID) -> uuid.UUID:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 
@@ -10,7 +11,7 @@ import pytest
 
 from bot import outbox
 from bot.services import Services
-from bot.tables import deliveries, messages
+from bot.tables import deliveries, handoffs, messages
 from tests.handoff.desk import Desk, accepted, newest, open_desk, send, written
 
 
@@ -105,6 +106,21 @@ async def test_what_cannot_be_sent_is_refused_with_a_sentence(desk: Desk, text: 
     assert status == 400
     assert sentence in page
     assert await written(desk, "advocate") == []
+
+
+async def test_a_channel_that_is_switched_off_stops_no_escalation_and_no_advocate(services: Services) -> None:
+    without = dataclasses.replace(services, channels={"web": services.channels["web"]})
+    async with open_desk(without) as desk:
+        conversation = await desk.person()
+        (handoff,) = await desk.rows(handoffs)
+        assert (handoff.state, handoff.severity) == ("waiting", "high")
+        nour = await desk.member("nour")
+        await accepted(desk, nour, conversation)
+        status, page = await send(desk, nour, conversation, "Hello")
+        assert status == 409
+        assert "this channel is switched off" in page
+        assert (await nour.post(f"/console/handoffs/{handoff.id}/close", classification="unsure")).status_code == 303
+        assert await desk.rows(deliveries) == []
 
 
 @pytest.mark.parametrize("version", ["", "²", "-1", "9" * 6000, "x"])
