@@ -73,7 +73,10 @@ def each_line(answer: Answer) -> int:
 
 def _item(line: str) -> dict[str, Any]:
     """One line's object. Raises ValueError or RecursionError."""
-    item = json.loads(line)
+    try:
+        item = json.loads(line)
+    except json.JSONDecodeError as error:  # its own sentence counts lines of its own
+        raise ValueError(f"it is not JSON ({error.msg.lower()} at character {error.pos + 1})") from error
     if not isinstance(item, dict) or not isinstance(item.get("text"), str):
         raise ValueError('it must be an object with "id" and "text"')
     if not isinstance(item.get("history") or [], list):
