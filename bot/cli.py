@@ -100,7 +100,7 @@ def _staff_parser(command: Callable[[str, Callable[[Arguments], int | None], str
 
 @contextlib.contextmanager
 def open_database(given: Settings) -> Iterator[str]:
-    """The database's URL; starts the embedded one when it sleeps, and lets it sleep again."""
+    """The database's URL; starts the embedded one when it sleeps, and lets it sleep again when nobody uses it."""
     from bot import database, embedded
     from bot.vault import Vault
 
@@ -110,7 +110,7 @@ def open_database(given: Settings) -> Iterator[str]:
         database.prepare(url, Vault.from_key(given.data_key))
         yield url
     finally:
-        if running is not None and running.started_by_us:
+        if running is not None:
             embedded.stop(running)
 
 
@@ -123,13 +123,15 @@ def run_up(_arguments: Arguments) -> int:
 
 def run_serve(_arguments: Arguments) -> int:
     from bot.app import make_app
+    from bot.embedded import alone
     from bot.supervisor import ensure_port_free
 
     given = settings.load()
-    ensure_port_free(given.host, given.port)
-    with open_database(given) as url:
-        app = make_app(given, url)
-        app.run(host=given.host, port=given.port, single_process=True, access_log=False, motd=False, debug=False)
+    with alone(given):
+        ensure_port_free(given.host, given.port)
+        with open_database(given) as url:
+            app = make_app(given, url)
+            app.run(host=given.host, port=given.port, single_process=True, access_log=False, motd=False, debug=False)
     return 0
 
 

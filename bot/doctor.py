@@ -113,7 +113,7 @@ def _database(found: Settings) -> Iterator[Finding]:
         for problem in error.problems:
             yield Finding("wrong", problem)
     finally:
-        if running is not None and running.started_by_us:
+        if running is not None:
             embedded.stop(running)
 
 
@@ -211,7 +211,16 @@ def _running(found: Settings) -> Finding:
     except (httpx.HTTPError, ValueError, TypeError, KeyError):
         return Finding("note", f"no gateway answers on port {found.port}: start it with `passerelle up`.")
     if not stored:
-        return Finding("wrong", "The gateway runs and cannot reach its database: start the database.")
+        return Finding("wrong", f"The gateway runs and cannot reach its database: {_lost_database(found)}")
     if not state.get("engine"):
         return Finding("note", "the gateway runs; the assistant does not answer (yet): escalations work all the same.")
     return Finding("good", "the gateway and the assistant are running")
+
+
+def _lost_database(found: Settings) -> str:
+    if found.database_url:
+        return "start the database."
+    return (
+        "`passerelle up` starts the embedded one again within a minute. If this stays, look at "
+        f"{found.var_dir / 'postgres' / 'log'} (a full disk is the usual reason), stop Passerelle and start it again."
+    )

@@ -26,6 +26,7 @@ from bot.settings import ROOT, Settings, SettingsError
 from bot.vault import Vault
 
 _BACK_OFF = (0.2, 1.0, 5.0, 15.0)  # seconds before a child that keeps falling is started again
+_LOOK = 0.5  # seconds between two looks at the embedded database
 _STEADY = 60.0  # seconds after which a child counts as steady again
 ENGINE_PYTHON = ROOT / ".venv-rasa" / "bin" / "python"
 
@@ -49,11 +50,17 @@ async def up(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    ensure_port_free(settings.host, settings.port)
-    for name in settings.generated:
-        tell(f"! {name} was made up for this demonstration and is kept in {settings.var_dir / 'secrets'}.")
-    if "DATA_KEY" in settings.generated:
-        tell("!!! The data key lies beside the data it protects: for trying out only, never for real people.")
+    with embedded.alone(settings):
+        ensure_port_free(settings.host, settings.port)
+        if settings.generated:
+            made_up = ", ".join(settings.generated)
+            tell(f"! Made up for this demonstration, and kept in {settings.var_dir / 'secrets'}: {made_up}.")
+        if "DATA_KEY" in settings.generated:
+            tell("!!! The data key lies beside the data it protects: for trying out only, never for real people.")
+        await _with_database(settings, stopping)
+
+
+async def _with_database(settings: Settings, stopping: asyncio.Event) -> None:
     running = None
     url = settings.database_url
     try:
@@ -90,6 +97,8 @@ async def _run(settings: Settings, url: str, stopping: asyncio.Event) -> None:
             await _keep(engine, stopping)
 
     tasks.append(asyncio.create_task(start_engine()))
+    if not settings.database_url:
+        tasks.append(asyncio.create_task(_keep_database(settings.var_dir, stopping)))
     await stopping.wait()
     tell("\nStopping …")
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -122,8 +131,30 @@ async def _keep(child: Child, stopping: asyncio.Event) -> None:
         falls = 0 if time.monotonic() - started > _STEADY else falls + 1
         pause = _BACK_OFF[min(falls, len(_BACK_OFF)) - 1] if falls else _BACK_OFF[0]
         tell(f"! the {child.name} stopped (code {process.returncode}); it is started again in {pause:g} s")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), pause)
+        await _wait(stopping, pause)
+
+
+async def _keep_database(var_dir: Path, stopping: asyncio.Event) -> None:
+    """Starts the embedded database again when it is gone, until we stop. It is no child of ours, so we look."""
+    pauses = iter(_BACK_OFF)
+    while not stopping.is_set():
+        if embedded.is_running(var_dir):
+            pauses = iter(_BACK_OFF)
+            await _wait(stopping, _LOOK)
+            continue
+        tell("! the database stopped; it is started again")
+        try:
+            await asyncio.to_thread(embedded.revive, var_dir)
+        except SettingsError as error:
+            pause = next(pauses, _BACK_OFF[-1])
+            tell(f"! {error.problems[0]}\n! It is tried again in {pause:g} s.")
+            await _wait(stopping, pause)
+
+
+async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+    """That long, or until we stop."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)
 
 
 async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
@@ -155,8 +186,7 @@ async def _announce(settings: Settings, stopping: asyncio.Event) -> None:
 
 async def _until(check: Callable[[], Awaitable[bool]], stopping: asyncio.Event) -> None:
     while not stopping.is_set() and not await check():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), 0.3)
+        await _wait(stopping, 0.3)
 
 
 async def _answers(url: str) -> bool:
@@ -187,7 +217,10 @@ def ensure_port_free(host: str, port: int) -> None:
             if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
                 raise SettingsError([f"This machine has no address {host}: correct PASSERELLE_HOST."]) from error
             raise SettingsError(
-                [f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or set PASSERELLE_PORT."]
+                [
+                    f"Port {port} on {host} cannot be used ({error.strerror}): stop what uses it, or set "
+                    "PASSERELLE_PORT (and PASSERELLE_VAR_DIR for a second Passerelle)."
+                ]
             ) from error
 
 
@@ -199,7 +232,7 @@ def engine_port(settings: Settings) -> int:
 def engine_command(settings: Settings, model: Path) -> list[str]:
     """Rasa's own command line, on loopback."""
     return [
-        str(ENGINE_PYTHON), "-m", "rasa", "run", "--model", str(model), "--endpoints", "endpoints.yml",
+        str(ENGINE_PYTHON), "-m", "bot.rasa_command", "run", "--model", str(model), "--endpoints", "endpoints.yml",
         "--credentials", "credentials.yml", "--interface", "127.0.0.1", "--port", str(engine_port(settings)),
         "--auth-token", settings.engine_token,
     ]  # fmt: skip
@@ -219,5 +252,5 @@ def engine_environment(settings: Settings, url: str) -> dict[str, str]:
         "RASA_TELEMETRY_ENABLED": "false",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
-        "PYTHONWARNINGS": "ignore",  # Rasa's old libraries warn of their own age at every start
+        "PYTHONWARNINGS": "ignore",  # bot.rasa_command does the rest
     }

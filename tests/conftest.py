@@ -64,9 +64,9 @@ def database_url(postgres: str) -> Iterator[str]:
     """A database of the test's own."""
     name = "test_" + uuid.uuid4().hex[:12]
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")  # type: ignore[arg-type]
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")
         yield at(postgres, name)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

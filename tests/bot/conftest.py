@@ -19,9 +19,9 @@ from tests.conftest import at
 def door_database(postgres: str) -> Iterator[str]:
     name = "door_" + uuid.uuid4().hex[:12]
     with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")  # type: ignore[arg-type]
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")
         yield at(postgres, name)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -498,12 +498,12 @@ async def test_a_socket_that_cannot_read_any_more_is_closed_so_that_the_page_com
         name = sa.engine.make_url(live.services.settings.database_url).database
         with psycopg.connect(postgres, autocommit=True) as conn:
             try:
-                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")  # type: ignore[arg-type]
+                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
                 conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
                 live.services.hub.publish({"kind": "missed"})
                 await page.closed()
             finally:
-                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[arg-type]
+                conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     async with tab(live) as again:
         await again.hello(token=page.token)
         assert await again.texts(1) == [(1, "you", "hello")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import threading
@@ -272,6 +273,17 @@ def test_a_gateway_that_runs_is_seen(run_on_database: Run, answering: list[objec
     answering.append({"database": False, "events": False, "engine": True})
     assert the_wrong(run_on_database("doctor")) == (
         "The gateway runs and cannot reach its database: start the database."
+    )
+
+
+def test_what_to_do_when_the_gateway_has_lost_the_embedded_database(answering: list[object], tmp_path: Path) -> None:
+    answering.append({"database": False, "events": False, "engine": True})
+    given = load({"VAR_DIR": str(tmp_path / "var"), "PORT": os.environ["PASSERELLE_PORT"]})
+    assert doctor._running(given) == doctor.Finding(
+        "wrong",
+        "The gateway runs and cannot reach its database: `passerelle up` starts the embedded one again within a "
+        f"minute. If this stays, look at {tmp_path / 'var' / 'postgres' / 'log'} (a full disk is the usual reason), "
+        "stop Passerelle and start it again.",
     )
 
 

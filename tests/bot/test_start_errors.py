@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from bot import supervisor, training
-from bot.settings import ROOT
+from bot import embedded, supervisor, training
+from bot.settings import ROOT, load
 from bot.vault import new_key
 from tests.bot.command import Rows, Run
 from tests.conftest import DATA_KEY, at
@@ -61,7 +61,8 @@ def test_a_port_in_use(run: Run, monkeypatch: pytest.MonkeyPatch, taken: int, co
     monkeypatch.setenv("PASSERELLE_PORT", str(taken))
     monkeypatch.setenv("PASSERELLE_DATABASE_URL", "postgresql://127.0.0.1:9/never-asked")
     assert run(*command).problem == (
-        f"Port {taken} on 127.0.0.1 cannot be used (Address already in use): stop what uses it, or set PASSERELLE_PORT."
+        f"Port {taken} on 127.0.0.1 cannot be used (Address already in use): stop what uses it, or set PASSERELLE_PORT "
+        "(and PASSERELLE_VAR_DIR for a second Passerelle)."
     )
 
 
@@ -82,6 +83,24 @@ def test_a_port_is_looked_at_in_both_kinds_of_network(taken: int) -> None:
         supervisor.ensure_port_free("0.0.0.0", taken)
     if socket.has_ipv6 and Path("/proc/net/if_inet6").exists():
         supervisor.ensure_port_free("::1", free_port())
+
+
+# -- another Passerelle on the same data
+
+
+@pytest.mark.parametrize("command", START, ids=name)
+def test_a_second_one_on_the_same_data_is_refused(run: Run, tmp_path: Path, free: int, command: list[str]) -> None:
+    with embedded.alone(load({"VAR_DIR": str(tmp_path / "var")})):
+        assert run(*command).problem == (
+            f"Another Passerelle already runs on the data in {tmp_path / 'var'}: stop it, or set PASSERELLE_VAR_DIR "
+            "(and PASSERELLE_PORT) too."
+        )
+
+
+def test_several_may_work_on_a_server_of_the_operators_own(tmp_path: Path) -> None:
+    given = load({"VAR_DIR": str(tmp_path), "DATABASE_URL": "postgresql://db.example/passerelle"})
+    with embedded.alone(given), embedded.alone(given):
+        pass
 
 
 # -- the database
@@ -198,8 +217,6 @@ def test_training_without_the_engines_environment(run_on_database: Run) -> None:
 
 
 def test_the_engine_is_told_its_port(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from bot.settings import load
-
     for url, port in {"http://127.0.0.1:8123/": "8123", "http://127.0.0.1": "80", "http://[::1]:8124": "8124"}.items():
         given = load({"VAR_DIR": str(tmp_path), "ENGINE_URL": url})
         command = supervisor.engine_command(given, tmp_path / "model")
@@ -209,14 +226,20 @@ def test_the_engine_is_told_its_port(run: Run, monkeypatch: pytest.MonkeyPatch, 
 def test_the_engine_keeps_to_one_thread_unless_the_operator_says_otherwise(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from bot.settings import load
-
     given = load({"VAR_DIR": str(tmp_path)})
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
         assert supervisor.engine_environment(given, "")[name] == "1"
         monkeypatch.setenv(name, "4")
         assert supervisor.engine_environment(given, "")[name] == "4"
+
+
+PRETENDED = """
+import runpy
+from bot import rasa_command
+runpy.run_module = lambda *_, **__: exec({code!r})
+rasa_command.main()
+"""
 
 
 # -- as an operator meets it: another process, its real stderr
@@ -234,6 +257,24 @@ def started(command: list[str], folder: Path, **given: str) -> subprocess.Comple
         [sys.executable, "-m", "bot.cli", *command],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_engines_command_says_errors_and_hides_warnings_of_old_libraries() -> None:
+    if not supervisor.ENGINE_PYTHON.exists():
+        pytest.skip("the engine's environment is not installed (make setup)")
+    code = "import warnings, runpy; warnings.warn('old', DeprecationWarning); warnings.warn('odd', RuntimeWarning)"
+    for command, shown, hidden in (
+        (["-m", "bot.rasa_command", "nonsense"], "invalid choice: 'nonsense'", "DeprecationWarning"),
+        (["-W", "always", "-c", PRETENDED.format(code=code)], "RuntimeWarning: odd", "DeprecationWarning"),
+    ):
+        done = subprocess.run(
+            [str(supervisor.ENGINE_PYTHON), *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert shown in done.stderr
+        assert hidden not in done.stderr
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def count(url: str, query: str) -> int:
     with psycopg.connect(url) as conn:
-        row = conn.execute(query).fetchone()  # type: ignore[arg-type]
+        row = conn.execute(query).fetchone()
         assert row is not None
         return int(row[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -127,6 +128,61 @@ def test_a_killed_gateway_comes_back_by_itself(everything: Everything) -> None:
         what="the answer",
     )
     assert entries
+
+
+def ready(everything: Everything) -> bool:
+    return httpx.get(f"{everything.base}/health/ready", timeout=10).status_code == 200
+
+
+def test_a_second_one_with_another_port_is_refused_and_the_first_goes_on(everything: Everything) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "bot.cli", "up"],
+        env={**everything.environment, "PASSERELLE_PORT": str(free_port())},
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert second.returncode == 2
+    assert second.stdout == ""
+    assert second.stderr == (
+        f"passerelle: Another Passerelle already runs on the data in {everything.folder}: stop it, or set "
+        "PASSERELLE_VAR_DIR (and PASSERELLE_PORT) too.\n"
+    )
+    assert ready(everything)
+
+
+def test_a_killed_database_comes_back_by_itself(everything: Everything) -> None:
+    mark = everything.folder / "postgres" / "postmaster.pid"
+    dead = mark.read_text()
+    os.kill(int(dead.split()[0]), signal.SIGKILL)
+    until(lambda: mark.exists() and mark.read_text() != dead, seconds=40, what="the database's return")
+    until(lambda: ready(everything), seconds=40, what="the gateway's return")
+    assert everything.sms("my boss keeps my passport", sid="SMb1", sender="+15145559300").status_code == 200
+    assert everything.sms("what are the signs of trafficking?", sid="SMb2", sender="+15145559301").status_code == 200
+    escalated = until(lambda: everything.phone("+15145559300"), seconds=40, what="the escalation's answer")
+    assert escalated[0] == texts("en")["handoff.high"]
+    answered = until(lambda: everything.phone("+15145559301"), seconds=40, what="the assistant's answer")
+    assert answered[0].startswith("Some signs")
+
+
+def test_the_terminal_shows_what_an_operator_needs_and_no_warnings_of_old_libraries(everything: Everything) -> None:
+    told = (everything.folder / "up.log").read_text()
+    assert "The assistant is loading" in told
+    assert "DeprecationWarning" not in told
+    (made_up,) = [line for line in told.splitlines() if "ade up" in line]
+    assert made_up.startswith(f"! Made up for this demonstration, and kept in {everything.folder / 'secrets'}: ")
+    assert made_up.endswith(" DATA_KEY.")
+
+
+def test_after_a_kill_the_next_one_takes_the_database_over_and_stops_it(everything: Everything) -> None:
+    assert everything.process is not None
+    everything.process.kill()
+    everything.process.wait()
+    mark = everything.folder / "postgres" / "postmaster.pid"
+    orphan = mark.read_text()
+    everything.start()
+    assert mark.read_text().splitlines()[0] == orphan.splitlines()[0]
+    everything.process.send_signal(signal.SIGINT)
+    assert everything.process.wait(40) == 0
+    assert not mark.exists()
 
 
 def test_ctrl_c_leaves_nothing_running(everything: Everything, tmp_path: Path) -> None:
