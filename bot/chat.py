@@ -33,6 +33,7 @@ MAX_FRAME = 32_768  # as the socket's own limit in `app`: what gets through is a
 RATE = (30, 10.0)  # messages, seconds; of one conversation
 PING = 20.0
 POLL = 25.0
+LAST_WORDS = 2.0  # seconds that an exit waits for a first message
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -62,16 +63,13 @@ async def page(request: Request) -> HTTPResponse:
     services = services_of(request)
     language = _language(services, request.args.get("lang"), request.headers.get("accept-language", ""))
     texts = chat_texts(services, language)
-    notice = (
-        render(services.catalog, "notice.draft", language, drafts=True).text if _drafted(services, language) else ""
-    )
     body = _pages.get_template("chat.html").render(
         language=language,
         direction=direction(language),
         languages=[{"tag": tag, "name": OWN_NAMES.get(tag, tag)} for tag in services.catalog.languages],
         texts=texts,
         texts_json=jsonlib.dumps(texts).replace("<", "\\u003c"),
-        notice=notice,
+        notice=_notice(services, language),
         exit_url=services.settings.exit_url,
         longest=services.channels["web"].limits.text,
     )
@@ -99,8 +97,11 @@ def chat_texts(services: Services, language: str) -> dict[str, str]:
     return {key: render(services.catalog, key, language, drafts=drafts).text for key in keys}
 
 
-def _drafted(services: Services, language: str) -> bool:
-    return services.settings.demo and render(services.catalog, "welcome", language, drafts=True).drafted
+def _notice(services: Services, language: str) -> str:
+    """What stands above a page whose own texts are drafts."""
+    if not services.settings.demo or not render(services.catalog, "welcome", language, drafts=True).drafted:
+        return ""
+    return chat_session.draft_notice(services, language)
 
 
 @chat.get("/texts/<name:str>", name="texts")
@@ -109,7 +110,8 @@ async def texts_of(request: Request, name: str) -> HTTPResponse:
     tag = name.removesuffix(".json")
     if tag not in services.catalog.languages:
         return json({"error": "There is no such language."}, status=404)
-    return json({"language": tag, "direction": direction(tag), "texts": chat_texts(services, tag)})
+    texts, notice = chat_texts(services, tag), _notice(services, tag)
+    return json({"language": tag, "direction": direction(tag), "texts": texts, "notice": notice})
 
 
 # -- the socket
@@ -167,7 +169,8 @@ async def _receive(link: Link) -> None:
         frame = _frame(raw)
         kind = frame.get("type")
         if kind == "message":
-            answer = await take_message(link.services, link.session, frame, link.rate)
+            # whoever leaves at once closes the socket behind the words: they are stored all the same
+            answer = await asyncio.shield(take_message(link.services, link.session, frame, link.rate))
             await link.tell(**answer)
             if answer["type"] == "ended":
                 return
@@ -289,8 +292,19 @@ async def end(request: Request) -> HTTPResponse:
     token = _bearer(request) or request.body[:200].decode("ascii", "replace")
     found = await chat_session.known(services, token)
     if found is not None:
+        await _first_words(services, found)
         await chat_session.end(services, found)
     return text("", status=204)
+
+
+async def _first_words(services: Services, session: Session) -> None:
+    """Who writes and leaves in one breath: the exit comes by another way, and may be here before the message."""
+    deadline = time.monotonic() + LAST_WORDS
+    with services.hub.subscribe() as events:
+        await chat_session.attach(services, session)
+        while session.conversation is None and (left := deadline - time.monotonic()) > 0:
+            await _something_new(events, session, left)
+            await chat_session.attach(services, session)
 
 
 def _bearer(request: Request) -> str:

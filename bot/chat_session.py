@@ -15,7 +15,7 @@ from bot import events, inbox
 from bot.services import Services
 from bot.tables import conversations, messages
 from handoff import queue
-from translations.render import OWN_NAMES
+from translations.render import OWN_NAMES, render
 
 _FROM = {"person": "you", "assistant": "assistant", "advocate": "person", "service": "service"}
 _PAGE = 200  # messages read at once
@@ -100,7 +100,7 @@ async def choose_language(services: Services, session: Session, language: str) -
 
 
 async def end(services: Services, session: Session) -> None:
-    """Quick exit: this token reads nothing any more; advocates keep the conversation."""
+    """Quick exit: this token reads nothing any more; advocates keep the conversation, and are told."""
     await attach(services, session)
     if session.conversation is None or await ended(services, session):
         return
@@ -110,6 +110,7 @@ async def end(services: Services, session: Session) -> None:
             session.conversation,
             address_lookup=_gone(services, session.token),
             address_sealed=services.vault.seal(b"ended", context="address:web"),
+            left_at=sa.func.now(),
         )
         await events.notify(conn, "ended", conversation=session.conversation)
 
@@ -156,7 +157,7 @@ async def messages_after(services: Services, session: Session, after: int) -> li
 
 def _frame(services: Services, row: Any) -> dict[str, object]:
     words = inbox.open_words(services.vault, row.id, row.words)
-    return {
+    frame = {
         "seq": row.seq,
         "from": _FROM[row.author],
         "text": words.get("text", ""),
@@ -165,13 +166,24 @@ def _frame(services: Services, row: Any) -> dict[str, object]:
         "client_id": words.get("client_id") or None,
         "language": row.language,
     }
+    if services.settings.demo and words.get("drafted"):  # the page shows it once a language
+        frame["notice"] = draft_notice(services, row.language)
+    return frame
+
+
+def draft_notice(services: Services, language: str) -> str:
+    """The demonstration's remark that a text is a draft."""
+    return render(services.catalog, "notice.draft", language, drafts=True).text
 
 
 async def state(services: Services, session: Session) -> dict[str, object]:
-    """Whether a human is here, or one is awaited."""
+    """Whether a human is here, or one is awaited; the latter is not shown to whoever may be reading along."""
     if session.conversation is None:
         return {"human": False, "waiting": False}
     async with services.database.connect() as conn:
         handoff = await queue.open_of(conn, session.conversation)
+        watched = await conn.scalar(
+            sa.select(conversations.c.maybe_watched).where(conversations.c.id == session.conversation)
+        )
     found = handoff.state if handoff else None
-    return {"human": found == "accepted", "waiting": found == "waiting"}
+    return {"human": found == "accepted", "waiting": found == "waiting" and not watched}

@@ -44,7 +44,7 @@ async def say_key(
     text = rendered.text
     if rendered.interpreter and answer.key.startswith(("handoff.", "offer.")):
         text += "\n" + render(services.catalog, "notice.interpreter", language, drafts=demo).text
-    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_before(conn, claim, rendered.language):
+    if demo and rendered.drafted and claim.channel != "web" and not await _spoken_in(conn, claim, rendered.language):
         text += "\n" + render(services.catalog, "notice.draft", language, drafts=True).text
     await say(
         conn, services, claim.conversation, claim.channel,
@@ -56,7 +56,7 @@ async def say_key(
     )  # fmt: skip
 
 
-async def _spoken_before(conn: AsyncConnection, claim: Claim, language: str) -> bool:
+async def _spoken_in(conn: AsyncConnection, claim: Claim, language: str) -> bool:
     """Whether we have written to this person in this language already; the demonstration's notice is given once."""
     found = await conn.scalar(
         sa.select(messages.c.id)

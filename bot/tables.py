@@ -55,6 +55,7 @@ conversations = sa.Table(
     sa.Column("region", sa.Text),  # province code, when the place is known
     _false("opted_out"),
     _false("maybe_watched"),
+    _time("left_at"),  # the quick exit of the web chat: nobody reads what is said from then on
     sa.Column("next_seq", sa.Integer, nullable=False, server_default="1"),
     _false("pending"),  # has an inbound message that no turn has finished
     _time("pending_since"),

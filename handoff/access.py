@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import inbox
 from bot.tables import audit, conversations, deliveries, messages, staff
 from bot.vault import Vault
+from handoff.evidence import Quotation, gather, quotations
 from handoff.staff import Member
 
 
@@ -39,6 +40,7 @@ class TranscriptMessage:
     evidence: tuple[dict[str, Any], ...]
 
 
+_QUOTES = 3  # different ones of a conversation
 _STATE_ORDER = ("failed", "cancelled", "unknown", "queued", "sending", "sent", "delivered", "read")
 
 
@@ -130,7 +132,7 @@ def _transcript_message(vault: Vault, row: Any, states: dict[uuid.UUID, str]) ->
 
 async def access_evidence(
     conn: AsyncConnection, vault: Vault, member: Member, conversation_ids: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, list[dict[str, str]]]:
+) -> dict[uuid.UUID, list[Quotation]]:
     """Short quotations behind each handoff, for the queue; the first sight of each conversation is audited."""
     if not conversation_ids or not member.may("converse"):
         return {}
@@ -143,24 +145,14 @@ async def access_evidence(
         )
         .order_by(messages.c.conversation_id, messages.c.seq.desc())
     )
-    quoted: dict[uuid.UUID, list[dict[str, str]]] = {}
+    quoted: dict[uuid.UUID, list[Quotation]] = {}
     for row in rows:
         quotes = quoted.setdefault(row.conversation_id, [])
-        if len(quotes) < 3:
+        if len(quotes) < _QUOTES:
             text = inbox.open_words(vault, row.id, row.words).get("text", "")
-            quotes += [_quote(text, item) for item in row.understanding["evidence"]][: 3 - len(quotes)]
+            quoted[row.conversation_id] = gather(quotes, quotations(text, row.understanding["evidence"]))[:_QUOTES]
     await _audit_first_sight(conn, member, list(quoted))
     return quoted
-
-
-def _quote(text: str, evidence: dict[str, Any], around: int = 30) -> dict[str, str]:
-    start, end = max(0, evidence["start"] - around), evidence["end"] + around
-    snippet = " ".join(text[start:end].split())
-    return {
-        "indicator": evidence["indicator"],
-        "source": evidence["source"],
-        "text": ("… " if start else "") + snippet[:160] + (" …" if end < len(text) else ""),
-    }
 
 
 async def _audit_first_sight(conn: AsyncConnection, member: Member, ids: Sequence[uuid.UUID]) -> None:
@@ -193,9 +185,8 @@ async def continue_reading(conn: AsyncConnection, member: Member, conversation: 
 
 async def conversation_row(conn: AsyncConnection, conversation: uuid.UUID, *, lock: bool = False) -> Any:
     """The conversation's facts without any words: nothing here needs an audit row. ``lock``: until we commit."""
-    query = sa.select(
-        conversations.c.id, conversations.c.channel, conversations.c.language, conversations.c.opted_out
-    ).where(conversations.c.id == conversation)
+    c = conversations.c
+    query = sa.select(c.id, c.channel, c.language, c.opted_out, c.left_at).where(c.id == conversation)
     return (await conn.execute(query.with_for_update() if lock else query)).one_or_none()
 
 

@@ -35,9 +35,11 @@ console.add_route(login.log_out, "/logout", methods=["POST"], name="logout")
 @console.get("", name="queue")
 async def show_queue(request: Request) -> HTTPResponse:
     member = member_of(request)
-    if member.may("signals") and not member.may("queue"):
+    if member.may("queue"):
+        return await _queue_page(request, "queue.html")
+    if member.may("signals"):
         return redirect("/console/signals", status=303)
-    return await _queue_page(request, "queue.html")
+    return message(request, "Nothing here yet", "There is nothing in the console for your role yet.", status=200)
 
 
 @console.get("/queue", name="queue_fragment")
@@ -90,8 +92,8 @@ def _frame(event: dict[str, Any]) -> str:
         return _event("hello")
     if kind == "queue":
         return _event("queue", **{name: event.get(name) for name in ("handoff", "state", "severity")})
-    if kind in ("inbound", "outbound", "delivery") and "conversation" in event:
-        # A delivery names no message: without a number the page asks only for what may have changed.
+    if kind in ("inbound", "outbound", "delivery", "ended") and "conversation" in event:
+        # Some name no message: without a number the page asks only for what may have changed.
         return _event("conversation", **{name: event[name] for name in ("conversation", "seq") if name in event})
     return ""
 
@@ -185,12 +187,13 @@ async def messages_fragment(request: Request, conversation: uuid.UUID) -> HTTPRe
     try:
         async with services.database.begin() as conn:
             await access.continue_reading(conn, member, conversation)
+            row = await access.conversation_row(conn, conversation)
             transcript = await access.access_messages(conn, services.vault, member, conversation, after=after)
             judged = await verdicts.given_by(conn, member, conversation)
     except access.Denied:
         return not_for(request)
     items = [screens.message_item(item, judged.get(item.id)) for item in transcript]
-    return page(request, "_messages.html", messages=items)
+    return page(request, "_messages.html", messages=items, left_at=row.left_at if row else None)
 
 
 @console.post("/conversations/<conversation:uuid>/send", name="send")

@@ -22,7 +22,7 @@ from handoff import signals
 
 CLASSIFICATIONS = ("trafficking_sex", "trafficking_labour", "trafficking_other", "not_trafficking", "unsure")
 WRITERS = ("person_affected", "family_friend", "service_provider", "public", "not_said")
-_AGEING = 600  # seconds of waiting that weigh as much as one step of severity, so that nobody starves
+_AGEING = 600  # seconds of waiting that weigh as much as one step of severity below critical: nobody starves
 
 # Opens a handoff, or raises the open one: severity never falls, indicators gather.
 _OPEN = sa.text("""
@@ -51,15 +51,16 @@ WHERE id = :id AND state = 'accepted' AND accepted_by = :staff
 RETURNING *, extract(epoch FROM accepted_at - opened_at) AS waited, extract(epoch FROM now() - accepted_at) AS lasted
 """)
 
-# Severity first; waiting time lifts a handoff so that a later, graver one does not starve it for ever.
+# Critical before all others, however long they have waited: life is in danger now, or it is a child. Below
+# it waiting time lifts a handoff, so that later, graver ones do not starve it for ever.
 _LIST = sa.text("""
-SELECT h.*, s.display AS accepted_display, extract(epoch FROM now() - h.opened_at) AS waiting,
+SELECT h.*, s.display AS accepted_display, extract(epoch FROM now() - h.opened_at) AS waiting, c.left_at,
   (SELECT count(*) FROM messages m WHERE m.conversation_id = h.conversation_id AND m.direction = 'in'
      AND m.seq > coalesce((SELECT max(o.seq) FROM messages o WHERE o.conversation_id = h.conversation_id
                            AND o.author = 'advocate'), 0)) AS unread
-FROM handoffs h LEFT JOIN staff s ON s.id = h.accepted_by
+FROM handoffs h JOIN conversations c ON c.id = h.conversation_id LEFT JOIN staff s ON s.id = h.accepted_by
 WHERE h.state IN ('waiting', 'accepted')
-ORDER BY (h.state = 'waiting') DESC,
+ORDER BY (h.state = 'waiting') DESC, (h.severity = 'critical') DESC,
   array_position(ARRAY['elevated','high','critical'], h.severity)
     + least(1.9, extract(epoch FROM now() - h.opened_at) / :ageing) DESC,
   h.opened_at

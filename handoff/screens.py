@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from handoff.access import TranscriptMessage
+from handoff.evidence import Quotation, cut_at_evidence
 from handoff.staff import Member
 from translations.render import direction, language_name
 
 _SOURCES = {"person": "person_writing", "assistant": "assistant", "service": "assistant", "advocate": "advocate"}
+_FACTS = ("waited", "lasted", "classification", "writer")
 
 
-def queue_lists(rows: Sequence[Any], quoted: dict[Any, list[dict[str, str]]], member: Member) -> dict[str, Any]:
+def queue_lists(rows: Sequence[Any], quoted: dict[Any, list[Quotation]], member: Member) -> dict[str, Any]:
     """The open handoffs as the queue shows them: waiting, mine, with others."""
     lists: dict[str, list[dict[str, Any]]] = {"waiting": [], "mine": [], "others": []}
     for row in rows:
@@ -21,13 +23,13 @@ def queue_lists(rows: Sequence[Any], quoted: dict[Any, list[dict[str, str]]], me
     return lists
 
 
-def _queue_item(row: Any, evidence: list[dict[str, str]]) -> dict[str, Any]:
+def _queue_item(row: Any, quotes: list[Quotation]) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "conversation": str(row.conversation_id),
         "severity": row.severity,
         "indicators": row.indicators,
-        "evidence": evidence,
+        "quotes": quotes,
         "language": row.language,
         "language_name": language_name(row.language),
         "direction": direction(row.language),
@@ -38,6 +40,7 @@ def _queue_item(row: Any, evidence: list[dict[str, str]]) -> dict[str, Any]:
         "accepted_by": row.accepted_display,
         "accepted_at": row.accepted_at.isoformat() if row.accepted_at else None,
         "unread": int(row.unread),
+        "left_at": row.left_at,
     }
 
 
@@ -49,23 +52,30 @@ def conversation_item(row: Any) -> dict[str, Any]:
         "language_name": language_name(row.language),
         "direction": direction(row.language),
         "opted_out": row.opted_out,
+        "left_at": row.left_at,
         "maybe_watched": row.maybe_watched,
         "region": row.region,
     }
 
 
-def handoff_item(row: Any, member: Member, evidence: list[dict[str, str]]) -> dict[str, Any]:
+def handoff_item(row: Any, member: Member, quotes: list[Quotation]) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "state": row.state,
         "severity": row.severity,
-        "indicators": row.indicators,
-        "evidence": evidence,
+        "found": _found(row.indicators, quotes),
         "opened_at": row.opened_at.isoformat(),
         "accepted_by": row.accepted_display,
         "accepted_by_me": row.accepted_by == member.id,
         "waiting_seconds": float(row.waiting),
     }
+
+
+def _found(indicators: Sequence[str], quotes: list[Quotation]) -> list[Quotation]:
+    """Each quotation with its indicators, and behind them those that have none to show."""
+    quoted = {name for quote in quotes for name in quote["indicators"]}
+    unquoted = [name for name in indicators if name not in quoted]
+    return [*quotes, *([Quotation(text="", indicators=unquoted)] if unquoted else [])]
 
 
 def message_item(item: TranscriptMessage, verdict: str | None = None) -> dict[str, Any]:
@@ -89,39 +99,25 @@ def message_item(item: TranscriptMessage, verdict: str | None = None) -> dict[st
     }
 
 
-def cut_at_evidence(text: str, evidence: Sequence[dict[str, Any]]) -> list[dict[str, str | None]]:
-    """The text in pieces, those that led to an indicator with its name; a pattern's exact words are shown
-    rather than the whole message that the model judged; of overlapping ones the first."""
-    parts: list[dict[str, str | None]] = []
-    end = 0
-    exact = [item for item in evidence if not item["source"].startswith("model")]
-    for item in sorted(exact or evidence, key=lambda found: (found["start"], -found["end"])):
-        start, stop = max(0, item["start"]), min(len(text), item["end"])
-        if start < end or start >= stop:
-            continue
-        if start > end:
-            parts.append({"text": text[end:start], "indicator": None})
-        parts.append({"text": text[start:stop], "indicator": item["indicator"]})
-        end = stop
-    if end < len(text):
-        parts.append({"text": text[end:], "indicator": None})
-    return parts
-
-
 def signal_item(row: Any) -> dict[str, Any]:
+    source, _, language = (row.source or "").partition(":")
+    by_words = source == "pattern"
+    # the database forgets their order
+    facts = {name: row.details[name] for name in sorted(row.details, key=_place_of_fact) if name != "staff"}
     return {
         "time": row.created_at.isoformat(),
         "kind": row.kind,
         "severity": row.severity,
         "indicator": row.indicator,
-        "language": row.language,
+        "language_name": language_name(row.language) if row.language else "",
         "channel": row.channel,
         "conversation": str(row.conversation_id)[:8],
         "handoff": str(row.handoff_id or ""),
-        "details": _details(row),
+        "source": source if by_words else row.source,
+        "source_language": language_name(language) if by_words else "",
+        "facts": facts,
     }
 
 
-def _details(row: Any) -> str:
-    facts = [f"{name} {value}" for name, value in row.details.items() if name != "staff"]
-    return ", ".join(([row.source] if row.source else []) + facts)
+def _place_of_fact(name: str) -> tuple[int, str]:
+    return (_FACTS.index(name) if name in _FACTS else len(_FACTS)), name

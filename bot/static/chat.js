@@ -28,12 +28,13 @@ let opening = null;        // the socket or request under way
 let refusals = 0;          // sockets in a row that never got a welcome
 let tries = 0;
 let timer = 0;
-let human = false;
+let human = false, called = false;  // an advocate is here; one is awaited
 let languageDue = false;   // chosen in the menu, and not told to the server yet
 let over = false;          // left, or ended: no more reconnecting
 
 const bySeq = new Map();
 const outgoing = new Map();
+const noticed = new Set(by("notice").hidden ? [] : [language]);  // languages whose draft notice was shown
 
 // ── words ───────────────────────────────────────────────────────────────────
 
@@ -57,6 +58,7 @@ async function changeLanguage(tag) {
     document.documentElement.lang = found.language;
     document.documentElement.dir = found.direction;
     relabel();
+    showNotice(found.notice);
   } catch {
     by("language").value = language;
     return showError("chat.offline");
@@ -65,6 +67,15 @@ async function changeLanguage(tag) {
   history.replaceState(null, "", `/chat?lang=${encodeURIComponent(language)}`);
   languageDue = true;
   tellLanguage();
+}
+
+/* The demonstration's remark on drafted texts, above the page. Below the first messages it would be out of
+   sight: then the first drafted message in the language brings it as well. */
+function showNotice(text) {
+  const notice = by("notice");
+  notice.textContent = text;
+  notice.hidden = !text;
+  if (text && !log.childElementCount) noticed.add(language);
 }
 
 /* Only what the person chose in the menu is told; the page's own language is no choice. */
@@ -85,7 +96,8 @@ function clearError() {
 }
 
 function showState() {
-  const key = link ? (human ? "chat.human_here" : "") : over ? "" : tries ? "chat.offline" : "chat.connecting";
+  const present = human ? "chat.human_here" : called ? "chat.human_called" : "";
+  const key = link ? present : over ? "" : tries ? "chat.offline" : "chat.connecting";
   if (state.textContent !== say(key)) state.textContent = say(key);
   state.classList.toggle("human", Boolean(link) && human);
 }
@@ -152,11 +164,21 @@ function showMessage(message) {
   log.setAttribute("aria-busy", String(after < replayUntil));
   if (!bySeq.has(message.seq)) {
     const made = bubble(message.from, message.text, message.language);
+    if (message.notice) addNotice(made, message);
     stamp(made, message.time);
     numbered(made, message.seq);
   }
   if (message.seq === after) showChoices(message);
   reportSeen();
+}
+
+/* Once a language: a person who writes another one than the page's is answered in it. */
+function addNotice(made, message) {
+  if (noticed.has(message.language)) return;
+  noticed.add(message.language);
+  const notice = made.appendChild(element("p", "notice", message.notice));
+  notice.dir = "auto";
+  notice.lang = message.language;
 }
 
 /* Choices belong to the newest message; a remark of the service leaves them where they are. */
@@ -181,7 +203,7 @@ function reportSeen() {
 
 function forgetConversation() {
   after = seenSent = replayUntil = 0;
-  human = false;
+  human = called = false;
   bySeq.clear();
   for (const node of [...log.children]) if (node.dataset.seq) node.remove();
   choices.replaceChildren();
@@ -281,7 +303,7 @@ const hello = () => ({ type: "hello", token, after, language });
 function receive(frame) {
   if (frame.type === "message") showMessage(frame);
   else if (frame.type === "ack") settle(frame.client_id, frame.seq);
-  else if (frame.type === "state") { human = Boolean(frame.human); showState(); }
+  else if (frame.type === "state") { [human, called] = [Boolean(frame.human), Boolean(frame.waiting)]; showState(); }
   else if (frame.type === "error") refuse(frame.client_id, frame.key);
   else if (frame.type === "ping") link?.send({ type: "pong" });
   else if (frame.type === "ended") ended();

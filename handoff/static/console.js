@@ -91,13 +91,14 @@ function tick() {
   }
 }
 
-/* Times in the reader's own zone; the day only where it is not today. */
+/* Times in the reader's own zone; the day only where it is not today, or where the page is a log of many days. */
 export function localTimes(root = document) {
   const language = document.documentElement.lang;
   for (const item of root.querySelectorAll("time.clock:not([data-local])")) {
     const when = new Date(item.dateTime);
     if (isNaN(when)) continue;
-    const day = when.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
+    const today = when.toDateString() === new Date().toDateString();
+    const day = "dated" in item.dataset ? { day: "numeric", month: "short", year: "numeric" } : today ? {} : { day: "numeric", month: "short" };
     item.textContent = when.toLocaleString(language, { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
     item.title = when.toLocaleString(language);
     item.dataset.local = "";

@@ -75,8 +75,23 @@ const refresh = oneAtATime(async () => {
   const from = askFrom();
   changed = Infinity;
   const answer = await load(`${path}/messages?after=${from}`);
-  if (answer?.ok) merge([...answer.page.querySelectorAll("[data-seq]")]);
+  if (!answer?.ok) return;
+  merge([...answer.page.querySelectorAll("[data-seq]")]);
+  showLeft(answer.page);
 });
+
+/* The person took the exit: the field says so before anything is written in vain, and keeps what is in it. */
+function showLeft(page) {
+  const note = page.querySelector(".left"), place = by("left"), follow = nearEnd();
+  if (note && !place.childElementCount) {
+    place.replaceChildren(note);
+    localTimes(place);
+    if (follow) toEnd();
+  }
+  if (!reply || !place.childElementCount) return;
+  field.readOnly = true;
+  reply.querySelector("button").disabled = true;
+}
 
 /* A verdict is kept without leaving the page: reloading it would lose the place and read the whole log again. */
 async function giveVerdict(event) {
@@ -129,6 +144,7 @@ async function send(event) {
   button.disabled = false;
   if (!answer) return showError(error.dataset.offline);
   merge([...answer.page.querySelectorAll("#messages [data-seq]")]);
+  showLeft(answer.page);
   if (answer.ok) sent();
   else showError(answer.page.getElementById("error")?.textContent.trim() || error.dataset.offline);
   field.focus();

@@ -68,10 +68,11 @@ function announce() {
 
 // ── the sound ───────────────────────────────────────────────────────────────
 
-const soundOn = () => by("sound").getAttribute("aria-pressed") === "true";
+const soundOn = () => localStorage.getItem("sound") !== "off";
+const canSound = () => audio?.state === "running";
 
 function ring() {
-  if (!soundOn() || audio?.state !== "running") return;
+  if (!soundOn() || !canSound()) return;
   rung = Date.now();
   for (const [at, pitch] of [[0, 880], [0.22, 660], [0.44, 880]]) note(audio.currentTime + at, pitch);
 }
@@ -87,24 +88,43 @@ function note(at, pitch) {
   tone.stop(at + 0.22);
 }
 
-/* Browsers allow sound only after the reader has done something on the page. */
+/* The tick means that it will be heard. Until the browser allows that, there is a button to press instead. */
+function showSound() {
+  const silent = soundOn() && !canSound(), allow = by("allow-sound"), toggle = by("sound");
+  const focused = [allow, toggle].includes(document.activeElement);
+  allow.hidden = !silent;
+  toggle.hidden = silent;
+  toggle.setAttribute("aria-pressed", String(soundOn()));
+  if (focused) (silent ? allow : toggle).focus();
+}
+
+/* Browsers allow sound only after the reader has done something on the page; without asking they may at once
+   where they know the page, and they may take it back. */
 async function allowSound() {
-  audio ??= new AudioContext();
-  await audio.resume();
-  by("sound-hint").hidden = true;
+  if (!soundOn() || canSound()) return;
+  try {
+    if (!audio) {
+      audio = new AudioContext();
+      audio.addEventListener("statechange", showSound);
+    }
+    await audio.resume();
+  } catch { /* no sound here: the button stays, and nobody is told that it will ring */ }
+  showSound();
 }
 
 function prepareSound() {
-  const button = by("sound");
-  button.hidden = false;
-  button.setAttribute("aria-pressed", String(localStorage.getItem("sound") !== "off"));
-  by("sound-hint").hidden = !soundOn();
-  button.addEventListener("click", () => {
-    button.setAttribute("aria-pressed", String(!soundOn()));
-    localStorage.setItem("sound", soundOn() ? "on" : "off");
-    if (soundOn()) allowSound().then(ring);
+  by("allow-sound").addEventListener("click", () => allowSound().then(ring));
+  by("sound").addEventListener("click", () => {
+    localStorage.setItem("sound", soundOn() ? "off" : "on");
+    showSound();
+    allowSound().then(ring);
   });
-  for (const name of ["pointerdown", "keydown"]) addEventListener(name, allowSound, { once: true });
+  // Anything done elsewhere on the page allows it too; the buttons see to themselves.
+  for (const name of ["pointerdown", "pointerup", "keydown"]) {
+    addEventListener(name, (event) => event.target.closest?.("#allow-sound, #sound") || allowSound());
+  }
+  showSound();
+  allowSound();
   setInterval(() => known.size && Date.now() - rung >= AGAIN_MS && ring(), 1000);
 }
 

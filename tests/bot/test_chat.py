@@ -559,6 +559,17 @@ async def test_the_page_may_end_the_session_with_a_beacon(door: Door) -> None:
     assert (await door.client.post("/chat/end", content=token)).status_code == 204  # twice is no harm
 
 
+async def test_an_exit_that_overtakes_the_first_message_ends_its_conversation(live: Door) -> None:
+    token = await session(live)
+    leaving = asyncio.create_task(live.client.post("/chat/end", content=token))
+    await asyncio.sleep(0.3)
+    assert (await post(live, token, "hello"))[0] == 200
+    assert (await leaving).status_code == 204
+    (row,) = await live.rows(conversations)
+    assert row.left_at is not None
+    assert await read(live, token) == (401, [])
+
+
 async def test_ending_with_a_token_that_is_not_ours_ends_nothing(door: Door) -> None:
     token = await session(door)
     await post(door, token, "hello")

@@ -70,7 +70,7 @@ def test_the_answer_to_a_grave_disclosure_says_safety_first_and_then_keep_writin
 
 
 async def test_a_drafted_answer_in_the_web_chat_brings_its_languages_notice(services: Services) -> None:
-    session = await write(services, "my boss keeps my passport")
+    session = await write(services, "what are the signs?")
     await write(services, "mi jefe me quitó el pasaporte y no me deja salir de la casa", token=session.token)
     frames = await answers(services, session)
     notices = {frame["language"]: frame.get("notice") for frame in frames}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -211,3 +213,140 @@ def test_the_console_is_closed_to_strangers(gateway: Gateway) -> None:
         assert answer.status_code in (302, 303, 401), path
     answer = httpx.post(f"{gateway.base}/console/login", data={"name": "nour", "password": PASSWORD})
     assert answer.status_code == 403  # no CSRF token
+
+
+def test_the_advocate_sees_that_the_person_left_before_writing_in_vain(browser: Browser, gateway: Gateway) -> None:
+    person, advocate, other = open_page(browser, viewport=PHONE), open_page(browser), open_page(browser)
+    log_in(advocate, gateway)
+    log_in(other, gateway, "sacha")
+    person.goto(f"{gateway.base}/chat?lang=en")
+    write(person, "my boss keeps my passport")
+    footer = person.locator("#state")
+    expect(footer).to_have_text("A person has been called. You can keep writing.")
+    shoot(person, "chat-called")
+    person.locator("#language").select_option("fr")
+    expect(footer).to_have_text("Une personne a été appelée. Vous pouvez continuer à écrire.")
+    advocate.get_by_role("button", name="Accept").click()
+    expect(footer).to_have_text("Une personne est ici avec vous")
+    field = advocate.get_by_role("textbox", name="Message")
+    field.fill("Where are you now?")
+    person.get_by_role("button", name="Quitter maintenant").click()
+
+    gone = re.compile(r"^The person left the chat at \d\d:\d\d\. They cannot read what you write here\.$")
+    expect(advocate.get_by_role("status").filter(has_text="left the chat")).to_have_text(gone, timeout=5_000)
+    expect(advocate.get_by_role("button", name="Send")).to_be_disabled()
+    expect(field).to_have_value("Where are you now?")
+    field.press("Enter")
+    expect(field).to_have_value("Where are you now?")
+    expect(other.locator("#others .left")).to_have_text(gone, timeout=5_000)
+    shoot(advocate, "conversation-left")
+    shoot(other, "queue-left")
+    assert_accessible(advocate)
+    assert_accessible(other)
+    advocate.reload()
+    expect(advocate.get_by_role("status").filter(has_text="left the chat")).to_have_text(gone)
+    expect(advocate.get_by_role("button", name="Send")).to_have_count(0)
+    assert [entry["text"] for entry in gateway.log() if entry["direction"] == "out"][-1] != "Where are you now?"
+
+
+def test_words_already_on_their_way_when_the_person_leaves_are_refused(browser: Browser, gateway: Gateway) -> None:
+    person, advocate = open_page(browser), open_page(browser)
+    log_in(advocate, gateway)
+    person.goto(f"{gateway.base}/chat?lang=en")
+    write(person, "my boss keeps my passport")
+    advocate.get_by_role("button", name="Accept").click()
+    expect(person.locator("#state")).to_have_text("A person is here with you")
+    advocate.route("**/console/events", lambda route: route.abort())  # nothing is told any more
+    advocate.reload()
+    person.get_by_role("button", name="Leave now").click()
+    until(lambda: chat_has_ended(gateway), what="the end")
+    field = advocate.get_by_role("textbox", name="Message")
+    field.fill("Where are you now?")
+    advocate.get_by_role("button", name="Send").click()
+    expect(advocate.locator("#error")).to_contain_text("Not sent: the person left the chat")
+    expect(advocate.locator("#left")).to_contain_text("They cannot read what you write here.")
+    expect(advocate.get_by_role("button", name="Send")).to_be_disabled()
+    expect(field).to_have_value("Where are you now?")
+
+
+def test_every_language_that_drafts_are_served_in_is_said_to_be_a_draft_once(
+    browser: Browser, gateway: Gateway
+) -> None:
+    page = open_page(browser, viewport=PHONE)
+    page.goto(f"{gateway.base}/chat?lang=en")
+    notice, log = page.locator("main > .notice"), page.get_by_role("log")
+    expect(notice).to_be_hidden()
+    page.locator("#language").select_option("fr")
+    expect(notice).to_have_text("(Démonstration : texte provisoire, pas encore révisé.)")
+    page.locator("#language").select_option("en")
+    expect(notice).to_be_hidden()
+
+    page = open_page(browser, viewport=PHONE)  # nothing is chosen here, so the answer follows the words
+    page.goto(f"{gateway.base}/chat?lang=en")
+    log = page.get_by_role("log")
+    write(page, "mi jefe me quitó el pasaporte y no me deja salir de la casa")  # answered in Spanish
+    draft = "(Demostración: texto provisional, aún no revisado.)"
+    expect(log).to_contain_text(draft)
+    write(page, "¿cuáles son mis derechos en el trabajo? tiene una pistola y me va a matar")
+    until(lambda: log.locator(".assistant").count() >= 2, what="the second answer")
+    assert log.inner_text().count(draft) == 1
+    shoot(page, "chat-draft")
+    assert_accessible(page)
+    page.reload()
+    expect(log).to_contain_text(draft)
+    assert log.inner_text().count(draft) == 1
+
+    again = open_page(browser, viewport=PHONE)  # where the page is Spanish, it has said so already
+    again.goto(f"{gateway.base}/chat?lang=es")
+    expect(again.locator("main > .notice")).to_have_text(draft)
+    write(again, "mi jefe me quitó el pasaporte y no me deja salir de la casa")
+    expect(again.get_by_role("log").locator(".assistant").first).to_be_visible()
+    assert draft not in again.get_by_role("log").inner_text()
+
+
+LONG = {"h1": "தகவல் பரிமாற்றஉரையாடல்கள்", "#exit": "இப்போதேவெளியேறவும்", "option:checked": "தமிழ்மொழிபெயர்ப்பு"}
+BROKEN = """() => {
+    const broken = [];
+    for (const part of document.querySelectorAll("header h1, header button")) {
+        const text = part.firstChild;
+        for (const word of text.data.matchAll(/\\S+/g)) {
+            const range = document.createRange();
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+            if (lines.size > 1) broken.push(word[0]);
+        }
+    }
+    return broken;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 430, 490])
+def test_the_chats_header_breaks_no_word(browser: Browser, gateway: Gateway, width: int) -> None:
+    page = open_page(browser, viewport={"width": width, "height": 740})
+    for name in ("en", "es", "fr", "ar", "long"):
+        page.goto(f"{gateway.base}/chat?lang={'en' if name == 'long' else name}")
+        if name == "long":  # words as long as Tamil's
+            for where, text in LONG.items():
+                page.locator(f"header {where}").first.evaluate("(part, text) => { part.textContent = text; }", text)
+        assert page.evaluate(BROKEN) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        shoot(page, f"chat-header-{name}-{width}")
+
+
+def chat_has_ended(gateway: Gateway) -> bool:
+    with psycopg.connect(gateway.environment["PASSERELLE_DATABASE_URL"]) as conn:
+        return conn.execute("SELECT FROM conversations WHERE left_at IS NOT NULL").fetchone() is not None
+
+
+def test_a_first_message_and_the_exit_right_after_it_are_both_known(browser: Browser, gateway: Gateway) -> None:
+    page = open_page(browser)
+    page.goto(f"{gateway.base}/chat?lang=en")
+    page.wait_for_function("sessionStorage.getItem('passerelle')")  # welcomed
+    page.evaluate("""() => {
+        document.getElementById("text").value = "my boss keeps my passport";
+        document.getElementById("composer").requestSubmit();
+        document.getElementById("exit").click();
+    }""")
+    until(lambda: chat_has_ended(gateway), what="the end")
+    assert [entry["direction"] for entry in gateway.log()].count("in") == 1

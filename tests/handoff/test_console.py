@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator
 
@@ -13,8 +14,9 @@ import sqlalchemy as sa
 from bot.services import Services
 from bot.tables import audit, conversations, deliveries, handoffs, messages, sessions, signals
 from handoff import queue
-from handoff.screens import cut_at_evidence
+from nlu.script import ONE_LANGUAGE
 from tests.handoff.desk import DISCLOSURE, Browser, Desk, accepted, handoff_of, open_desk, send, written
+from translations.render import language_name
 
 
 @pytest.fixture
@@ -38,6 +40,31 @@ async def test_the_queue_shows_how_grave_it_is_and_why(desk: Desk) -> None:
     fragment = (await nour.get("/console/queue")).text
     assert "my boss keeps my passport" in fragment
     assert "<html" not in fragment
+
+
+async def test_a_new_critical_stands_above_whoever_waits_for_hours(desk: Desk) -> None:
+    await desk.person(sender="+15145550101")
+    await desk.execute(handoffs.update().values(opened_at=sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 3)))
+    await desk.person("he is coming with a knife, help me now", sender="+15145550102")
+    page = (await (await desk.member("nour")).get("/console")).text
+    assert re.findall('data-severity="([a-z]+)"', page) == ["critical", "high"]
+
+
+async def test_a_sentence_stands_once_in_its_entry_whatever_it_led_to(desk: Desk) -> None:
+    words = "they take all our money and we work day and night, we are not allowed to go out and he hits us"
+    conversation = await desk.person(words)
+    await desk.person(words)
+    nour = await desk.member("nour")
+    (row,) = await desk.rows(handoffs)
+    assert len(row.indicators) > 2
+    entry = (await nour.get("/console")).text
+    assert entry.count("not allowed to go out") == 1
+    assert entry.count("<li>Violence</li>") == 1
+    await accepted(desk, nour, conversation)
+    aside = (await nour.get(f"/console/conversations/{conversation}")).text.split("<aside")[1]
+    assert aside.count("not allowed to go out") == 1
+    assert aside.count("<strong>Violence</strong>") == 1
+    assert aside.count("<strong>") == len(row.indicators)
 
 
 async def test_words_are_escaped(desk: Desk) -> None:
@@ -237,25 +264,51 @@ async def test_the_signal_log_pages_backwards_and_holds_no_words(desk: Desk) -> 
 # -- evidence
 
 
+async def test_the_signal_log_speaks_as_the_console_does(desk: Desk) -> None:
+    conversation = await desk.person("malik ne mera passport rakh leya hai, ghar nahi jaan dinda")
+    nour = await desk.member("nour")
+    handoff = await accepted(desk, nour, conversation)
+    form = {"classification": "trafficking_labour", "writer": "not_said"}
+    assert (await nour.post(f"/console/handoffs/{handoff}/close", **form)).status_code == 303
+    row = {"id": uuid.uuid4(), "kind": "accepted", "conversation_id": conversation, "severity": "high"}
+    waited = {"details": {"waited": 675.1}, "language": "pa-Latn", "channel": "sms"}
+    await desk.execute(signals.insert().values({**row, **waited}))
+    ana = await desk.member("ana", "analyst")
+    page = (await ana.get("/console/signals")).text
+    for raw in ("675", "not_said", "trafficking_labour", "pa-Latn", "pattern:", ">model<"):
+        assert raw not in page, raw
+    shown = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "waited 11 min 15 s" in shown
+    assert re.search(r"waited \d s; lasted \d s; what it was: Trafficking: labour; who wrote: Not said\b", shown)
+    assert not re.search(r"\d\.\d", shown)
+    assert "Punjabi (in Latin letters)" in shown
+    assert "Risk found" in shown
+    assert page.count("data-dated") == page.count('<time class="clock"') > 0
+
+
+def test_every_language_that_is_told_by_its_script_has_a_name_for_staff() -> None:
+    assert [tag for tag in ONE_LANGUAGE.values() if language_name(tag) == tag] == []
+
+
 @pytest.mark.parametrize(
-    ("spans", "expected"),
+    ("source", "said"),
     [
-        ("", "abcdef"),
-        ("x:0:3", "abc=x def"),
-        ("x:2:4 y:3:6", "ab cd=x ef"),
-        ("x:4:99 y:1:2", "a b=y cd ef=x"),
-        ("x:3:3 y:9:12", "abcdef"),
-        ("x:0:6:model y:2:3", "ab c=y def"),
-        ("x:0:6:model", "abcdef=x"),
+        ("pattern:hi-Latn", "words in Hindi (in Latin letters)"),
+        ("model", "the model, in the whole message"),
+        ("model:piece", "the model, in a part of the message"),
+        ("model:history", "the model, after earlier messages"),
+        ("keyword", "a keyword"),
+        ("choice", "a choice that was offered"),
+        ("voice", "a voice message"),
+        ("dialogue", "the dialogue"),
+        ("something new", "something new"),
     ],
 )
-def test_a_text_is_cut_at_its_evidence(spans: str, expected: str) -> None:
-    evidence = []
-    for span in spans.split():
-        indicator, start, end, source = (*span.split(":"), "pattern:en")[:4]
-        evidence.append({"indicator": indicator, "start": int(start), "end": int(end), "source": source})
-    parts = cut_at_evidence("abcdef", evidence)
-    assert " ".join(f"{part['text']}={part['indicator']}".removesuffix("=None") for part in parts) == expected
+async def test_the_signal_log_says_what_found_it(desk: Desk, source: str, said: str) -> None:
+    row = {"id": uuid.uuid4(), "kind": "risk", "severity": "high", "channel": "sms", "source": source}
+    await desk.execute(signals.insert().values({**row, "conversation_id": await desk.person("hello")}))
+    page = (await (await desk.member("ana", "analyst")).get("/console/signals")).text
+    assert f"found by {said}</td>" in page
 
 
 async def test_the_evidence_is_marked_in_the_conversation(desk: Desk) -> None:
@@ -265,3 +318,10 @@ async def test_the_evidence_is_marked_in_the_conversation(desk: Desk) -> None:
     assert "<mark>" in page
     assert DISCLOSURE.split(" and ")[0].split()[-1] in page
     assert await desk.rows(sessions)
+
+
+async def test_a_mark_ends_where_the_word_ends(desk: Desk) -> None:
+    conversation = await desk.person("malik ne mera passport rakh leya")
+    nour = await desk.member("nour")
+    page = (await nour.get(f"/console/conversations/{conversation}")).text
+    assert 'rakh leya<span class="label"' in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 
@@ -195,6 +196,28 @@ async def test_each_role_comes_where_it_works(desk: Desk) -> None:
         await desk.member(role, role)
         answer = await desk.browser().log_in(role)
         assert answer.headers["location"] == ("/console/signals" if role == "analyst" else "/console")
+
+
+async def test_who_has_nothing_here_yet_is_told_so_and_is_not_led_in_a_circle(desk: Desk) -> None:
+    member = await desk.member("somebody", "content")
+    home = await member.get("/console")
+    assert home.status_code == 200
+    assert "There is nothing in the console for your role yet." in home.text
+    for page in (home, await member.get("/console/queue"), await member.get("/console/signals")):
+        assert re.findall('href="(/console[^"]*)"', re.sub("<link[^>]*>", "", page.text)) == []
+        assert ">Queue<" not in page.text
+        assert "Log out" in page.text
+
+
+async def test_nobody_is_offered_a_page_that_is_not_theirs(desk: Desk) -> None:
+    for role in ROLES:
+        member = await desk.member(role, role)
+        refused = await member.get(f"/console/conversations/{uuid.uuid4()}")
+        offered = set(re.findall('<a href="(/console[^"]*)"', refused.text))
+        for path in offered:
+            assert (await member.get(path)).status_code == 200, (role, path)
+        assert ("/console" in offered) == (role in PERMITTED["/console/queue"])
+        assert ("/console/signals" in offered) == (role in PERMITTED["/console/signals"])
 
 
 PERMITTED = {

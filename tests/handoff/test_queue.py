@@ -65,9 +65,9 @@ class Line:
             return str(refusal)
         return ""
 
-    async def waited(self, handoff: uuid.UUID, minutes: int) -> None:
+    async def waited(self, handoff: uuid.UUID, minutes: int, seconds: int = 0) -> None:
         """Lets time pass for one handoff."""
-        earlier = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, minutes)
+        earlier = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, minutes, seconds)
         async with self.engine.begin() as conn:
             await conn.execute(handoffs.update().where(handoffs.c.id == handoff).values(opened_at=earlier))
 
@@ -165,6 +165,32 @@ async def test_no_wait_lifts_the_elevated_over_a_new_critical(line: Line) -> Non
     await line.waited(old.id, 60 * 24 * 3)
     new = await line.opens(await line.person(2), "critical")
     assert await line.order() == [new.id, old.id]
+
+
+async def test_a_critical_of_one_second_comes_before_whoever_waits_for_hours(line: Line) -> None:
+    waits = [("elevated", 60 * 24), ("high", 60 * 9), ("high", 60 * 2), ("high", 11)]
+    older = []
+    for number, (severity, minutes) in enumerate(waits):
+        opened = await line.opens(await line.person(number), severity)
+        await line.waited(opened.id, minutes)
+        older.append(opened.id)
+    calls = []
+    for number, seconds in [(8, 3), (9, 1)]:
+        opened = await line.opens(await line.person(number), "critical")
+        await line.waited(opened.id, 0, seconds)
+        calls.append(opened.id)
+    order = await line.order()
+    assert order[:2] == calls
+    assert set(order[2:]) == set(older)
+
+
+async def test_a_handoff_that_becomes_critical_comes_first_at_once(line: Line) -> None:
+    first = await line.person(1)
+    raised = await line.opens(first, "elevated")
+    old = await line.opens(await line.person(2), "high")
+    await line.waited(old.id, 60 * 5)
+    await line.opens(first, "critical")
+    assert await line.order() == [raised.id, old.id]
 
 
 async def test_accepted_handoffs_come_after_those_that_wait(line: Line) -> None:
