@@ -33,7 +33,7 @@ MAX_FRAME = 32_768  # as the socket's own limit in `app`: what gets through is a
 RATE = (30, 10.0)  # messages, seconds; of one conversation
 PING = 20.0
 POLL = 25.0
-LAST_WORDS = 2.0  # seconds that an exit waits for a first message
+MAX_LAST_WORDS = 30  # messages that an exit may bring; what is too much for the rate is refused
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -288,32 +288,29 @@ async def get_messages(request: Request) -> HTTPResponse:
 
 @chat.post("/end", name="end")
 async def end(request: Request) -> HTTPResponse:
+    """The quick exit. It brings along what was written and not acknowledged yet: it may overtake those words, and
+    the browser drops a socket that is left, with whatever it still held.
+    """
     services = services_of(request)
-    token = _bearer(request) or request.body[:200].decode("ascii", "replace")
+    left = _frame(request.body, deep=True)
+    token = _bearer(request) or str(left.get("token") or "")
+    written = left.get("messages")
+    frames = [frame for frame in written if isinstance(frame, dict)] if isinstance(written, list) else []
     found = await chat_session.known(services, token)
     if found is not None:
-        await _first_words(services, found)
+        for frame in frames[:MAX_LAST_WORDS]:
+            await take_message(services, found, frame, request.app.ctx.chat_rate)
         await chat_session.end(services, found)
     return text("", status=204)
-
-
-async def _first_words(services: Services, session: Session) -> None:
-    """Who writes and leaves in one breath: the exit comes by another way, and may be here before the message."""
-    deadline = time.monotonic() + LAST_WORDS
-    with services.hub.subscribe() as events:
-        await chat_session.attach(services, session)
-        while session.conversation is None and (left := deadline - time.monotonic()) > 0:
-            await _something_new(events, session, left)
-            await chat_session.attach(services, session)
 
 
 def _bearer(request: Request) -> str:
     return str(request.headers.get("authorization", "")).removeprefix("Bearer ").strip()
 
 
-def _frame(raw: str | bytes | None) -> dict[str, Any]:
-    """A JSON object of single values, or an empty one: the page is told nothing of what a hostile client sends."""
-    if raw is None or len(raw) > MAX_FRAME:
+def _frame(raw: str | bytes | None, *, deep: bool = False) -> dict[str, Any]:
+    """A JSON object, of single values unless ``deep``; else an empty one: a hostile client is told nothing."""
+    if raw is None or len(raw) > (2 * MAX_FRAME if deep else MAX_FRAME):
         return {}
     try:
         found = jsonlib.loads(raw)
@@ -321,7 +318,7 @@ def _frame(raw: str | bytes | None) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {name: value for name, value in found.items() if not isinstance(value, dict | list)}
+    return {name: value for name, value in found.items() if deep or not isinstance(value, dict | list)}
 
 
 def _number(value: object) -> int:

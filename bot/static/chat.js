@@ -448,10 +448,17 @@ function leave() {
   const mine = token;
   token = null;
   sessionStorage.removeItem(KEY);
-  if (mine) navigator.sendBeacon("/chat/end", mine);
+  if (mine) sayGoodbye(mine);
   link?.close();
   opening?.close();
   location.replace(exitUrl);
+}
+
+/* What the server has not acknowledged goes along: the words may still be in a socket that dies with the page. */
+function sayGoodbye(mine) {
+  const messages = [...outgoing.values()].map(({ frame }) => frame);
+  const whole = JSON.stringify({ token: mine, messages });
+  if (!navigator.sendBeacon("/chat/end", whole)) navigator.sendBeacon("/chat/end", JSON.stringify({ token: mine }));
 }
 
 /* Shift three times, with no other key between: capitals while typing must not close the page. */

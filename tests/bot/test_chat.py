@@ -553,21 +553,49 @@ async def test_the_exit_ends_the_session_at_the_server(door: Door) -> None:
 async def test_the_page_may_end_the_session_with_a_beacon(door: Door) -> None:
     token = await session(door)
     await post(door, token, "hello")
-    beacon = await door.client.post("/chat/end", content=token, headers={"Content-Type": "text/plain;charset=UTF-8"})
+    plain = {"Content-Type": "text/plain;charset=UTF-8"}
+    beacon = await door.client.post("/chat/end", content=goodbye(token), headers=plain)
     assert (beacon.status_code, beacon.content) == (204, b"")
     assert await read(door, token) == (401, [])
-    assert (await door.client.post("/chat/end", content=token)).status_code == 204  # twice is no harm
+    assert (await door.client.post("/chat/end", content=goodbye(token))).status_code == 204  # twice is no harm
 
 
-async def test_an_exit_that_overtakes_the_first_message_ends_its_conversation(live: Door) -> None:
-    token = await session(live)
-    leaving = asyncio.create_task(live.client.post("/chat/end", content=token))
-    await asyncio.sleep(0.3)
-    assert (await post(live, token, "hello"))[0] == 200
-    assert (await leaving).status_code == 204
-    (row,) = await live.rows(conversations)
+def goodbye(token: str, *messages: dict[str, Any]) -> str:
+    return json.dumps({"token": token, "messages": messages})
+
+
+async def test_an_exit_that_overtakes_the_first_message_brings_it_along(door: Door) -> None:
+    token = await session(door)
+    words = {"type": "message", "client_id": "c1", "text": "my boss keeps my passport"}
+    assert (await door.client.post("/chat/end", content=goodbye(token, words))).status_code == 204
+    assert (await post(door, token, words["text"], "c1"))[0] == 401  # the overtaken one
+    (row,) = await door.rows(conversations)
     assert row.left_at is not None
-    assert await read(live, token) == (401, [])
+    assert await door.words() == [words["text"]]
+    assert await read(door, token) == (401, [])
+
+
+async def test_what_an_exit_brings_along_and_was_stored_before_is_stored_once(door: Door) -> None:
+    token = await session(door)
+    await post(door, token, "hello", "c1")
+    copies = [goodbye(token, {"client_id": "c1", "text": "hello"}, {"client_id": "c2", "text": "again"})] * 5
+    answers = await asyncio.gather(*(door.client.post("/chat/end", content=copy) for copy in copies))
+    assert {answer.status_code for answer in answers} == {204}
+    assert await door.words() == ["hello", "again"]
+    assert len(await door.rows(conversations)) == 1
+
+
+ODD_LAST_WORDS = [None, "x", 3, {"client_id": "c"}, ["x", None, {}, {"text": 3}, {"client_id": []}]]
+
+
+@pytest.mark.parametrize("messages", ODD_LAST_WORDS)
+async def test_odd_last_words_do_not_keep_an_exit_from_ending(door: Door, messages: object) -> None:
+    token = await session(door)
+    await post(door, token, "hello")
+    body = json.dumps({"token": token, "messages": messages})
+    assert (await door.client.post("/chat/end", content=body)).status_code == 204
+    assert await read(door, token) == (401, [])
+    assert await door.words() == ["hello"]
 
 
 async def test_ending_with_a_token_that_is_not_ours_ends_nothing(door: Door) -> None:
@@ -575,13 +603,15 @@ async def test_ending_with_a_token_that_is_not_ours_ends_nothing(door: Door) -> 
     await post(door, token, "hello")
     for wrong in ("", "hello", "A" * 22 + token[22:], token[:-1], b"\xff" * 60):
         assert (await door.client.post("/chat/end", content=wrong)).status_code == 204
+        if isinstance(wrong, str):
+            assert (await door.client.post("/chat/end", content=goodbye(wrong))).status_code == 204
     assert await read(door, token) == (200, ["hello"])
 
 
 async def test_nothing_of_the_token_is_kept_after_the_exit(door: Door) -> None:
     token = await session(door)
     await post(door, token, "hello")
-    await door.client.post("/chat/end", content=token)
+    await door.client.post("/chat/end", content=goodbye(token))
     (row,) = await door.rows(conversations)
     address = door.services.vault.open(row.address_sealed, context="address:web")
     assert token.encode() not in address
@@ -610,7 +640,7 @@ async def test_a_tab_that_has_not_heard_of_the_exit_writes_nothing(door: Door) -
         await left.write("hello")
         await right.hello(token=left.token)
         await right.texts(1)
-        await door.client.post("/chat/end", content=left.token)
+        await door.client.post("/chat/end", content=goodbye(left.token))
         assert (await right.write("too late"))["type"] == "ended"
         await right.closed()
     assert await door.words() == ["hello"]

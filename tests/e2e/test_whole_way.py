@@ -342,7 +342,7 @@ def chat_has_ended(gateway: Gateway) -> bool:
 def test_a_first_message_and_the_exit_right_after_it_are_both_known(browser: Browser, gateway: Gateway) -> None:
     page = open_page(browser)
     page.goto(f"{gateway.base}/chat?lang=en")
-    page.wait_for_function("sessionStorage.getItem('passerelle')")  # welcomed
+    until(lambda: page.evaluate("sessionStorage.getItem('passerelle')"), what="the welcome")
     page.evaluate("""() => {
         document.getElementById("text").value = "my boss keeps my passport";
         document.getElementById("composer").requestSubmit();
