@@ -14,11 +14,11 @@ run: setup  ## everything, on the embedded database; prints the URLs
 test: setup  ## the whole suite and the static checks
 	@scripts/setup.sh tests browser
 	@scripts/check.sh
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2 --dist worksteal
 
 test-fast: setup  ## unit tests only, for the inner loop
 	@scripts/setup.sh tests
-	@$(PY) -m pytest -m "not slow" -n 2
+	@$(PY) -m pytest -m "not slow" -n 3
 
 check:  ## lint, format, types, import levels
 	@scripts/check.sh

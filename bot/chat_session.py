@@ -100,7 +100,10 @@ async def choose_language(services: Services, session: Session, language: str) -
 
 
 async def end(services: Services, session: Session) -> None:
-    """Quick exit: this token reads nothing any more; advocates keep the conversation, and are told."""
+    """Quick exit: this token reads nothing any more; advocates keep the conversation, and are told.
+
+    The keyed hash of the token stays, so that words which come late still reach this conversation.
+    """
     await attach(services, session)
     if session.conversation is None or await ended(services, session):
         return
@@ -108,7 +111,6 @@ async def end(services: Services, session: Session) -> None:
         await inbox.learn(
             conn,
             session.conversation,
-            address_lookup=_gone(services, session.token),
             address_sealed=services.vault.seal(b"ended", context="address:web"),
             left_at=sa.func.now(),
         )
@@ -117,18 +119,16 @@ async def end(services: Services, session: Session) -> None:
 
 async def ended(services: Services, session: Session) -> bool:
     """Whether the exit was taken, here or in another tab with the same token."""
+    lookup = inbox.address_lookup(services.vault, "web", session.token)
     async with services.database.connect() as conn:
         found = await conn.scalar(
             sa.select(conversations.c.id).where(
-                conversations.c.channel == "web", conversations.c.address_lookup == _gone(services, session.token)
+                conversations.c.channel == "web",
+                conversations.c.address_lookup == lookup,
+                conversations.c.left_at.is_not(None),
             )
         )
     return found is not None
-
-
-def _gone(services: Services, token: str) -> bytes:
-    """What an ended conversation is found by, instead of its token."""
-    return inbox.address_lookup(services.vault, "web", f"ended:{token}")
 
 
 async def seq_of(services: Services, provider_id: str) -> int:

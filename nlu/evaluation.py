@@ -26,6 +26,7 @@ from nlu.language import LanguageDetector
 from nlu.language_training import tag_of
 from nlu.patterns import load as load_patterns
 from nlu.risk import Cascade, Risk
+from nlu.risk import load as load_screen
 from nlu.risk_model import MODEL, load_model
 from nlu.script import script_of
 
@@ -83,6 +84,15 @@ def judge_development(progress: Callable[[str], None] = lambda _: None) -> list[
     return found
 
 
+def judge_sample(screen: Cascade) -> list[Judged]:
+    """Every fourth message of the development set, by a screen as it is served: the regression gate's, which has a
+    minute. The screen's thresholds were chosen on these messages too, so the figures only compare with themselves.
+    """
+    examples = read_risk(DEVELOPMENT)[::4]
+    with ThreadPoolExecutor(2) as threads:
+        return [Judged(e, r) for e, r in zip(examples, threads.map(partial(_screened, screen), examples), strict=True)]
+
+
 def _screened(screen: Cascade, example: Example) -> Risk:
     return screen.screen(example.text, history=example.history)
 
@@ -129,7 +139,7 @@ def languages(judged: Sequence[Judged]) -> list[str]:
 
 
 def summary(judged: Sequence[Judged]) -> dict[str, float]:
-    """What the regression gate holds: the whole, and the worst language."""
+    """The whole, and the worst language."""
     whole = figures(judged)
     found = {name: round(value, 4) for name, value in asdict(whole).items()}
     by_language = [figures([j for j in judged if j.example.language == tag]).recall for tag in languages(judged)]
@@ -214,8 +224,9 @@ def worst_cases(judged: Sequence[Judged], count: int = 25) -> str:
 
 
 def write_figures(judged: Sequence[Judged]) -> None:
-    """Commits the summary, which the regression gate compares with."""
-    FIGURES.write_text(json.dumps(summary(judged), indent=1) + "\n")
+    """Keeps the summary, and the one that the regression gate compares with."""
+    kept = {"development": summary(judged), "sample": summary(judge_sample(load_screen(E5Encoder())))}
+    FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def language_report() -> str:
