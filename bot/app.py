@@ -12,15 +12,20 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.config import Config
 from sanic.response import json, redirect
 
-from bot import database, inbox, standin, standin_graph, standin_telegram, worker
+from bot import database, demo, inbox, retention, standin, standin_graph, standin_telegram, worker
 from bot.chat import RATE, chat
+from bot.chat_page import chat_page
+from bot.chat_session import Places
 from bot.engine import RasaEngine
 from bot.events import Hub
+from bot.intake import Intake
 from bot.rate import Rate
 from bot.services import Services
 from bot.settings import Settings
+from bot.spool import Spool, contents
 from bot.vault import Vault
 from bot.webhooks import webhooks
+from channels import more
 from channels.channel import Channel, Refused, SendError
 from channels.sms import Sms
 from channels.telegram import Telegram
@@ -35,9 +40,8 @@ from translations import catalog
 _log = logging.getLogger("passerelle.app")
 
 
-def make_services(settings: Settings, database_url: str, client: httpx.AsyncClient) -> Services:
-    """Every part, made once."""
-    encoder = E5Encoder()
+def make_channels(settings: Settings, client: httpx.AsyncClient) -> dict[str, Channel]:
+    """The channels that the settings turn on, by name."""
     channels: dict[str, Channel] = {"web": WebChat()}
     if settings.twilio is not None:
         channels["sms"] = Sms(
@@ -47,6 +51,7 @@ def make_services(settings: Settings, database_url: str, client: httpx.AsyncClie
             sender=settings.twilio.sender,
             api_url=settings.twilio.api_url,
             status_url=f"{settings.public_url}/webhooks/twilio/status",
+            rate=settings.twilio.rate,
         )
     if (whatsapp := settings.whatsapp) is not None:
         channels["whatsapp"] = WhatsApp(
@@ -66,6 +71,16 @@ def make_services(settings: Settings, database_url: str, client: httpx.AsyncClie
             api_url=settings.telegram.api_url,
             webhook_url=f"{settings.public_url}/webhooks/telegram",
         )
+    for module in more.MODULES:
+        if more.is_on(module, settings.more):
+            webhook = f"{settings.public_url}/webhooks/{module.NAME}"
+            channels[module.NAME] = module.make(client, settings.more, webhook)
+    return channels
+
+
+def make_services(settings: Settings, database_url: str, client: httpx.AsyncClient) -> Services:
+    """Every part, made once."""
+    encoder = E5Encoder()
     return Services(
         settings=settings,
         vault=Vault.from_key(settings.data_key),
@@ -76,7 +91,7 @@ def make_services(settings: Settings, database_url: str, client: httpx.AsyncClie
         language=language.load(settings.language_detector),
         risk=risk.load(encoder),
         engine=RasaEngine(settings.engine_urls, client),
-        channels=channels,
+        channels=make_channels(settings, client),
     )
 
 
@@ -88,8 +103,10 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 3.0
     app.config.WEBSOCKET_MAX_SIZE = 32_768
     app.ctx.chat_rate = Rate(*RATE)
+    app.ctx.places = Places()
     app.blueprint(webhooks)
     app.blueprint(chat)
+    app.blueprint(chat_page)
     app.blueprint(console)
     twilio = settings.twilio
     if settings.demo and twilio and twilio.api_url == f"http://127.0.0.1:{settings.port}":
@@ -100,6 +117,8 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
     telegram = settings.telegram
     if settings.demo and telegram and telegram.api_url == f"http://127.0.0.1:{settings.port}":
         app.blueprint(standin_telegram.make(telegram))
+    if demo.stands(settings):
+        app.blueprint(demo.make(settings))
     app.add_route(live, "/health/live")
     app.add_route(ready, "/health/ready")
     app.add_route(home, "/")
@@ -108,13 +127,21 @@ def make_app(settings: Settings, database_url: str, *, name: str = "passerelle")
         client = httpx.AsyncClient()
         services = make_services(settings, database_url, client)
         app.ctx.services, app.ctx.client = services, client
+        app.ctx.intake = Intake(services, Spool(settings.spool, services.vault))
         async with services.database.begin() as conn:
             await inbox.free_leases(conn)
             if not settings.demo:
                 await staff.retire_demonstration(conn)
-        app.ctx.tasks = [asyncio.create_task(services.hub.run()), asyncio.create_task(worker.recovery(services))]
-        app.ctx.tasks += [asyncio.create_task(worker.turns(services)) for _ in range(worker.TURN_WORKERS)]
-        app.ctx.tasks += [asyncio.create_task(worker.deliveries(services)) for _ in range(worker.SEND_WORKERS)]
+        app.ctx.tasks = [asyncio.create_task(app.ctx.intake.write()), asyncio.create_task(app.ctx.intake.replay())]
+        app.ctx.tasks += [asyncio.create_task(services.hub.run()), asyncio.create_task(worker.recovery(services))]
+        app.ctx.tasks += [asyncio.create_task(worker.turns(services)), asyncio.create_task(worker.deliveries(services))]
+        # one of each always works; the others stand back while more comes in than can be stored at leisure
+        held = app.ctx.intake.pressed
+        app.ctx.tasks += [asyncio.create_task(worker.turns(services, held)) for _ in range(worker.TURN_WORKERS - 1)]
+        app.ctx.tasks += [
+            asyncio.create_task(worker.deliveries(services, held)) for _ in range(worker.SEND_WORKERS - 1)
+        ]
+        app.ctx.tasks.append(asyncio.create_task(retention.keep_ending(services)))
         app.ctx.tasks.append(asyncio.create_task(_warm(services)))
 
     async def announce(app: Sanic[Config, Any]) -> None:
@@ -163,7 +190,10 @@ async def live(_request: Request) -> HTTPResponse:
 
 
 async def ready(request: Request) -> HTTPResponse:
-    """Ready means: messages are stored. A sleeping engine does not stop that, and is told apart."""
+    """Ready means: messages are stored. A sleeping engine does not stop that, and is told apart.
+
+    ``spool``: bytes that wait for the database; webhooks are still called received while they find room there.
+    """
     services: Services = request.app.ctx.services
     try:
         async with asyncio.timeout(3), services.database.connect() as conn:
@@ -171,7 +201,12 @@ async def ready(request: Request) -> HTTPResponse:
         stored = True
     except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
         stored = False
-    body = {"database": stored, "events": services.hub.connected, "engine": await services.engine.ready()}
+    body = {
+        "database": stored,
+        "spool": contents(services.settings.spool).bytes,
+        "events": services.hub.connected,
+        "engine": await services.engine.ready(),
+    }
     return json(body, status=200 if stored else 503)
 
 

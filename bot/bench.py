@@ -9,167 +9,79 @@ import asyncio
 import os
 import secrets
 import signal
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from urllib.parse import urlencode
 
 import httpx
 import psycopg
 
 from bot import database, embedded, inbox, supervisor, training, turn, worker
 from bot.app import make_services
+from bot.bench_chats import open_chats
+from bot.bench_intake import CONNECTIONS, free_port, intake
 from bot.bench_understanding import TEXTS, Timing, interleaved, lateness, stretched, understanding
 from bot.engine import Answer
 from bot.inbox import Claim, StoredMessage
 from bot.say import ask_once
 from bot.services import Services
-from bot.settings import ROOT, Settings
+from bot.settings import Settings
 from bot.understanding import understand as understand_as_the_gateway
 from bot.vault import Vault
-from channels.channel import Inbound, RawRequest
-from channels.sms import sign
+from channels.channel import Inbound
 from handoff import queue
 
-CONNECTIONS = 32
+CHATS = 2000  # open web chats on one gateway
 
 
-def run(settings: Settings, *, seconds: float) -> int:
+def run(settings: Settings, *, seconds: float, steady: float) -> int:
     """All measurements; each prints one line."""
     print(f"{os.cpu_count()} cores, {seconds:g} s a load, {CONNECTIONS} connections")
     understanding(settings.language_detector)
     with tempfile.TemporaryDirectory(prefix="passerelle-bench-") as folder:
-        asyncio.run(_loads(settings, Path(folder), seconds))
+        asyncio.run(_loads(settings, Path(folder), seconds, steady))
     return 0
 
 
-async def _loads(settings: Settings, folder: Path, seconds: float) -> None:
+async def _loads(settings: Settings, folder: Path, seconds: float, steady: float) -> None:
     running = await asyncio.to_thread(embedded.start, folder)
     try:
         await asyncio.to_thread(database.prepare, running.url, Vault.from_key(settings.data_key))
-        bare = await _bare_intake(running.url, seconds)
-        ours = await _our_intake(settings, running.url, folder, seconds)
-        print(f"intake, bare Sanic with one INSERT  {bare:.0f} requests/s")
-        print(f"intake, signed and durable          {ours:.0f} requests/s ({ours / bare:.2f} x the bare one)")
+        gateway = partial(_environment, settings, running.url, folder)
+        await intake(running.url, gateway, seconds=seconds, steady_seconds=steady)
         async with httpx.AsyncClient() as client:
             services = make_services(settings, running.url, client)
             try:
                 await _to_console(services, running.url)
                 await _event_loop(services, seconds)
                 await _engine(services, client, folder)
+                port = free_port()
+                await open_chats(
+                    services, _environment(settings, running.url, folder, port), port, CHATS, folder=folder
+                )
             finally:
                 await services.database.dispose()
     finally:
         await asyncio.to_thread(embedded.stop, running)
 
 
-_BARE = """
-import sys, asyncio, psycopg_pool, uuid
-from sanic import Sanic
-from sanic.response import text
-app = Sanic("bare", configure_logging=False)
-@app.before_server_start
-async def start(app):
-    app.ctx.pool = psycopg_pool.AsyncConnectionPool(sys.argv[1], min_size=16, max_size=16, open=False)
-    await app.ctx.pool.open()
-    async with app.ctx.pool.connection() as conn:
-        await conn.execute("CREATE TABLE IF NOT EXISTS bare (id uuid PRIMARY KEY, body bytea)")
-@app.post("/webhooks/twilio")
-async def take(request):
-    async with app.ctx.pool.connection() as conn:
-        await conn.execute("INSERT INTO bare VALUES (%s, %s)", (uuid.uuid4(), request.body))
-    return text("<Response/>")
-@app.get("/health/live")
-async def live(request):
-    return text("ok")
-app.run(host="127.0.0.1", port=int(sys.argv[2]), single_process=True, access_log=False, motd=False)
-"""
-
-
-async def _bare_intake(url: str, seconds: float) -> float:
-    port = _free_port()
-    process = await _start(["-c", _BARE, url, str(port)], dict(os.environ))
-    try:
-        return await _load(port, lambda: (b"From=%2B15145550100&Body=hello", {}), seconds)
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def _our_intake(settings: Settings, url: str, folder: Path, seconds: float) -> float:
-    """The gateway's own process, workers and all; different people write."""
-    port = _free_port()
-    public = f"http://127.0.0.1:{port}"
-    token = secrets.token_hex(16)
-    environment = {
+def _environment(settings: Settings, url: str, folder: Path, port: int) -> dict[str, str]:
+    """Of a gateway of the bench's own, without an engine."""
+    return {
         **os.environ,
         "PASSERELLE_DATABASE_URL": url,
         "PASSERELLE_DATA_KEY": settings.data_key,
         "PASSERELLE_VAR_DIR": str(folder / "var"),
         "PASSERELLE_PORT": str(port),
-        "PASSERELLE_PUBLIC_URL": public,
-        "PASSERELLE_TWILIO_AUTH_TOKEN": token,
+        "PASSERELLE_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "PASSERELLE_ENGINE_URL": "http://127.0.0.1:9",
     }
-    process = await _start(["-m", "bot.cli", "serve"], environment)
-
-    def make() -> tuple[bytes, dict[str, str]]:
-        number = secrets.randbelow(9000) + 1000
-        fields = {"MessageSid": "SM" + secrets.token_hex(16), "From": f"+1514555{number}", "Body": "👍"}
-        body = urlencode(fields).encode()
-        signature = sign(token, RawRequest(f"{public}/webhooks/twilio", {}, body))
-        return body, {"x-twilio-signature": signature or ""}
-
-    try:
-        return await _load(port, make, seconds)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _start(arguments: list[str], environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environment, cwd=ROOT, stderr=asyncio.subprocess.DEVNULL
-    )
-
-
-async def _load(port: int, make: Callable[[], tuple[bytes, dict[str, str]]], seconds: float) -> float:
-    """Requests per second with CONNECTIONS writers."""
-    base = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=CONNECTIONS), timeout=30) as client:
-        await _until_live(client, base)
-        count = 0
-        deadline = time.perf_counter() + seconds
-
-        async def write() -> None:
-            nonlocal count
-            while time.perf_counter() < deadline:
-                body, headers = make()
-                headers["content-type"] = "application/x-www-form-urlencoded"
-                answer = await client.post(f"{base}/webhooks/twilio", content=body, headers=headers)
-                answer.raise_for_status()
-                count += 1
-
-        started = time.perf_counter()
-        await asyncio.gather(*(write() for _ in range(CONNECTIONS)))
-        return count / (time.perf_counter() - started)
-
-
-async def _until_live(client: httpx.AsyncClient, base: str) -> None:
-    for _ in range(300):
-        try:
-            if (await client.get(f"{base}/health/live")).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        await asyncio.sleep(0.1)
-    raise TimeoutError("the server under test did not start")
 
 
 async def _to_console(services: Services, url: str) -> None:
@@ -301,7 +213,7 @@ async def _parser(settings: Settings, client: httpx.AsyncClient, folder: Path) -
     if not (model.exists() and supervisor.ENGINE_PYTHON.exists()):
         yield None
         return
-    port, token = _free_port(), secrets.token_hex(16)
+    port, token = free_port(), secrets.token_hex(16)
     process = await asyncio.create_subprocess_exec(
         str(supervisor.ENGINE_PYTHON), "-m", "rasa", "run", "--enable-api", "--model", str(model),
         "--interface", "127.0.0.1", "--port", str(port), "--auth-token", token,
@@ -333,11 +245,3 @@ async def _parses(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.post(url, json={"text": "hello"}, timeout=10)).is_success
     except httpx.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

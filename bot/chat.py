@@ -1,4 +1,4 @@
-"""The web chat's routes: the page, its socket, and plain HTTP where sockets are blocked.
+"""The web chat's routes: its socket, and plain HTTP where sockets are blocked. What it loads is in ``chat_page``.
 
 A reader listens first and reads then, in the order of the conversation's numbers: after a lost connection or a
 restart of the server the page gets what it missed, once.
@@ -12,35 +12,28 @@ import json as jsonlib
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from sanic import Blueprint, HTTPResponse, Request, Websocket
 from sanic.exceptions import WebsocketClosed
-from sanic.response import html, json, text
+from sanic.response import json, text
 
-from bot import chat_session, inbox
-from bot.chat_session import Session
+from bot import chat_origins, chat_session, events, inbox
+from bot.chat_page import harden
+from bot.chat_session import Places, Session
+from bot.events import Event, Following
 from bot.rate import Rate
 from bot.services import Services
 from channels.channel import Inbound, RawRequest
-from translations.render import OWN_NAMES, direction, render
+from translations.render import OWN_NAMES
 
-HERE = Path(__file__).parent
 MAX_FRAME = 32_768  # as the socket's own limit in `app`: what gets through is answered
 RATE = (30, 10.0)  # messages, seconds; of one conversation
 PING = 20.0
+LOOK = 3  # every so many quiet pings the chat looks all the same: nothing is lost for ever
 POLL = 25.0
 MAX_LAST_WORDS = 30  # messages that an exit may bring; what is too much for the rate is refused
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 chat = Blueprint("chat", url_prefix="/chat")
-chat.static("/static", str(HERE / "static"), name="chat_static")
-_pages = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=select_autoescape())
 
 
 def services_of(request: Request) -> Services:
@@ -48,70 +41,10 @@ def services_of(request: Request) -> Services:
     return found
 
 
-async def harden(_request: Request, response: HTTPResponse) -> None:
-    response.headers.setdefault("Content-Security-Policy", CSP)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"  # of the page's files too: a cache on the disk tells of the visit
-
-
-chat.middleware(harden, "response")
-
-
-@chat.get("", name="page")
-async def page(request: Request) -> HTTPResponse:
-    services = services_of(request)
-    language = _language(services, request.args.get("lang"), request.headers.get("accept-language", ""))
-    texts = chat_texts(services, language)
-    body = _pages.get_template("chat.html").render(
-        language=language,
-        direction=direction(language),
-        languages=[{"tag": tag, "name": OWN_NAMES.get(tag, tag)} for tag in services.catalog.languages],
-        texts=texts,
-        texts_json=jsonlib.dumps(texts).replace("<", "\\u003c"),
-        notice=_notice(services, language),
-        exit_url=services.settings.exit_url,
-        longest=services.channels["web"].limits.text,
-    )
-    return html(body)
-
-
-def _language(services: Services, asked: str | None, accepted: str) -> str:
-    """The page's language: as asked, else as the browser says, else the default."""
-    known = services.catalog.languages
-    wanted = [asked or ""] + [item.split(";")[0].strip() for item in accepted.split(",")]
-    for tag in wanted:
-        folded = {"zh-tw": "zh-Hant", "zh-hk": "zh-Hant", "zh": "zh-Hans", "zh-cn": "zh-Hans", "fil": "tl"}.get(
-            tag.lower(), tag
-        )
-        for candidate in (folded, folded.split("-")[0]):
-            if candidate in known:
-                return candidate
-    return services.settings.default_language
-
-
-def chat_texts(services: Services, language: str) -> dict[str, str]:
-    """The page's own texts and the chips'."""
-    keys = [key for key in services.catalog.texts["en"] if key.startswith(("chat.", "choice."))]
-    drafts = services.settings.demo
-    return {key: render(services.catalog, key, language, drafts=drafts).text for key in keys}
-
-
-def _notice(services: Services, language: str) -> str:
-    """What stands above a page whose own texts are drafts."""
-    if not services.settings.demo or not render(services.catalog, "welcome", language, drafts=True).drafted:
-        return ""
-    return chat_session.draft_notice(services, language)
-
-
-@chat.get("/texts/<name:str>", name="texts")
-async def texts_of(request: Request, name: str) -> HTTPResponse:
-    services = services_of(request)
-    tag = name.removesuffix(".json")
-    if tag not in services.catalog.languages:
-        return json({"error": "There is no such language."}, status=404)
-    texts, notice = chat_texts(services, tag), _notice(services, tag)
-    return json({"language": tag, "direction": direction(tag), "texts": texts, "notice": notice})
+for _step in (chat_origins.permit, harden):
+    chat.middleware(_step, "response")
+for _path in ("/session", "/messages"):
+    chat.add_route(chat_origins.preflight, _path, methods=["OPTIONS"], name=f"preflight_{_path[1:]}")
 
 
 # -- the socket
@@ -125,6 +58,7 @@ class Link:
     session: Session
     socket: Websocket
     rate: Rate
+    places: Places
     after: int = 0
 
     async def tell(self, **frame: object) -> None:
@@ -133,13 +67,14 @@ class Link:
 
 async def socket(request: Request, ws: Websocket) -> None:
     services = services_of(request)
-    if not _origin_allowed(request, services):
+    if not chat_origins.allowed(request, services):
         await ws.close(4403, "origin")
         return
     with contextlib.suppress(WebsocketClosed, TimeoutError):
         hello = _frame(await asyncio.wait_for(ws.recv(), 20))
         session = await chat_session.open_session(services, hello)
-        link = Link(services, session, ws, request.app.ctx.chat_rate, after=_number(hello.get("after")))
+        after = _number(hello.get("after"))
+        link = Link(services, session, ws, request.app.ctx.chat_rate, request.app.ctx.places, after)
         await link.tell(type="welcome", token=session.token, seq=session.seq, language=session.language)
         await _until_either_ends(_receive(link), _push(link))
 
@@ -195,45 +130,81 @@ async def take_message(services: Services, session: Session, frame: dict[str, An
         return {"type": "error", "key": "chat.not_sent", "client_id": client_id, "retry_after": RATE[1]}
     if await chat_session.ended(services, session):
         return {"type": "ended"}
+    first = session.conversation is None
+    chosen = session.chosen or str(frame.get("language") or "")
     async with services.database.begin() as conn:
         stored = await inbox.store(conn, services.vault, "web", item)
+        if stored and first:
+            if chosen in OWN_NAMES:  # in the menu, before the first word: the first answer is in it already
+                await inbox.learn(conn, stored[0], language=chosen, language_chosen=True)
+            await events.notify(conn, "began", chat=chat_session.key_of(services, session))  # for other tabs
+    if stored and first:
+        session.chosen = None  # it stands with the message already
     seq = stored[1] if stored else await chat_session.seq_of(services, item.provider_id)
     await chat_session.attach(services, session)
     return {"type": "ack", "client_id": client_id, "seq": seq}
 
 
 async def _push(link: Link) -> None:
-    """What the person is to read, as it comes."""
-    state: dict[str, object] = {}
-    with link.services.hub.subscribe() as events:
+    """What the person is to read, as it comes. Who sleeps asks nothing: events of others do not wake a chat."""
+    services, session, state = link.services, link.session, None
+    quiet = 0
+    with services.hub.following() as news:
+        _follow(services, session, news, state)
         while True:
-            if await chat_session.ended(link.services, link.session):
-                await link.tell(type="ended")
-                return
-            for message in await chat_session.messages_after(link.services, link.session, link.after):
-                await link.tell(type="message", **message)
-                link.after = max(link.after, int(str(message["seq"])))
-            current = await chat_session.state(link.services, link.session)
-            if current != state:
-                state = current
-                await link.tell(type="state", **state)
-            if not await _something_new(events, link.session, PING):
+            if quiet % LOOK == 0:
+                found = await chat_session.look(services, session, link.places)
+                if found.ended:
+                    await link.tell(type="ended")
+                    return
+                if found.newest > link.after:
+                    await _tell_messages(link)
+                if found.state != state:
+                    state = found.state
+                    await link.tell(type="state", **state)
+                if _follow(services, session, news, state):
+                    continue  # what happened before that is read now
+            event = await _something_new(news.queue, PING)
+            if event is None:
+                quiet += 1
                 await link.tell(type="ping")
+            elif event["kind"] == "typing":
+                quiet = 1
+                await link.tell(type="typing")
+            else:
+                quiet = 0
 
 
-async def _something_new(events: asyncio.Queue[dict[str, Any]], session: Session, seconds: float) -> bool:
-    """Waits for an event of this conversation; False when the time is over."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            event = await asyncio.wait_for(events.get(), left)
-        except TimeoutError:
-            return False
-        if event["kind"] in ("missed", "queue") or event.get("conversation") == str(session.conversation):
-            return True
-        if session.conversation is None and event["kind"] == "inbound":
-            return True
-    return False
+def _follow(services: Services, session: Session, news: Following, state: dict[str, object] | None) -> bool:
+    """A chat follows its conversation, and the whole queue only while it waits in it. Whether it follows more now."""
+    before = news.keys
+    if session.conversation is None:
+        news.follow(chat_session.key_of(services, session))
+    else:
+        news.follow(str(session.conversation))
+    if state and state["waiting"]:
+        news.follow("queue")
+    else:
+        news.leave("queue")
+    return not set(news.keys) <= set(before)
+
+
+async def _tell_messages(link: Link) -> None:
+    for message in await chat_session.messages_after(link.services, link.session, link.after):
+        await link.tell(type="message", **message)
+        link.after = max(link.after, int(str(message["seq"])))
+
+
+async def _something_new(queue: asyncio.Queue[Event], seconds: float) -> Event | None:
+    """The newest of what has happened; None when the time is over. One look answers all that waited."""
+    try:
+        event = await asyncio.wait_for(queue.get(), seconds)
+    except TimeoutError:
+        return None
+    while not queue.empty():
+        later = queue.get_nowait()
+        event = event if later["kind"] == "typing" else later
+    return event
 
 
 # -- plain HTTP
@@ -242,7 +213,7 @@ async def _something_new(events: asyncio.Queue[dict[str, Any]], session: Session
 @chat.post("/session", name="session")
 async def session(request: Request) -> HTTPResponse:
     services = services_of(request)
-    if not _origin_allowed(request, services):
+    if not chat_origins.allowed(request, services):
         return json({"error": "This page may not open the chat."}, status=403)
     hello = _frame(request.body)
     opened = await chat_session.open_session(services, hello)
@@ -275,15 +246,18 @@ async def get_messages(request: Request) -> HTTPResponse:
         return json({"error": "The chat has ended. Open it again."}, status=401)
     after = _number(request.args.get("after"))
     deadline = time.monotonic() + POLL
-    with services.hub.subscribe() as events:
+    with services.hub.following() as news:
+        _follow(services, found, news, None)
         while True:
-            if await chat_session.ended(services, found):
+            seen = await chat_session.look(services, found, request.app.ctx.places)
+            if seen.ended:
                 return json({"messages": [], "ended": True})
-            messages = await chat_session.messages_after(services, found, after)
+            messages = await chat_session.messages_after(services, found, after) if seen.newest > after else []
             left = deadline - time.monotonic()
             if messages or left <= 0 or request.args.get("wait") == "0":
-                return json({"messages": messages, "state": await chat_session.state(services, found)})
-            await _something_new(events, found, left)
+                return json({"messages": messages, "state": seen.state})
+            if not _follow(services, found, news, None):
+                await _something_new(news.queue, left)
 
 
 @chat.post("/end", name="end")
@@ -326,14 +300,3 @@ def _number(value: object) -> int:
         return max(0, min(2**31 - 1, int(str(value))))
     except ValueError:
         return 0
-
-
-def _origin_allowed(request: Request, services: Services) -> bool:
-    """Our own pages, and those the settings name; clients that are no browsers send no origin."""
-    origin = request.headers.get("origin")
-    if not origin or origin.rstrip("/") in (services.settings.public_url, *services.settings.chat_origins):
-        return True
-    try:
-        return bool(urlsplit(origin).netloc == request.headers.get("host"))
-    except ValueError:
-        return False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import secrets
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from translations.render import OWN_NAMES, render
 
 _FROM = {"person": "you", "assistant": "assistant", "advocate": "person", "service": "service"}
 _PAGE = 200  # messages read at once
+PLACES_LAST = 30.0  # seconds: waiting alone moves a handoff forward as well
+_NOBODY = {"human": False, "waiting": False}
 
 
 @dataclass(slots=True)
@@ -176,14 +180,64 @@ def draft_notice(services: Services, language: str) -> str:
     return render(services.catalog, "notice.draft", language, drafts=True).text
 
 
-async def state(services: Services, session: Session) -> dict[str, object]:
-    """Whether a human is here, or one is awaited; the latter is not shown to whoever may be reading along."""
+class Places:
+    """How many wait before whom: read once for all open chats of this process, and anew after the queue has changed."""
+
+    def __init__(self) -> None:
+        self._reading = asyncio.Lock()
+        self._turn = -1
+        self._read_at = 0.0
+        self._found: dict[uuid.UUID, int] = {}
+
+    async def before(self, services: Services, conversation: uuid.UUID) -> int | None:
+        """None when the conversation does not wait."""
+        async with self._reading:
+            if services.hub.turn != self._turn or time.monotonic() - self._read_at > PLACES_LAST:
+                self._turn, self._read_at = services.hub.turn, time.monotonic()
+                async with services.database.connect() as conn:
+                    self._found = await queue.places(conn)
+        return self._found.get(conversation)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the conversation shows. ``newest``: its last number."""
+
+    ended: bool
+    newest: int
+    state: dict[str, object]
+
+
+async def look(services: Services, session: Session, places: Places) -> Look:
+    """All that an open chat wants to know but the messages themselves; one connection, two short queries."""
+    await attach(services, session)
     if session.conversation is None:
-        return {"human": False, "waiting": False}
+        return Look(False, 0, dict(_NOBODY))
     async with services.database.connect() as conn:
+        row = (
+            await conn.execute(
+                sa.select(conversations.c.left_at, conversations.c.next_seq, conversations.c.maybe_watched).where(
+                    conversations.c.id == session.conversation
+                )
+            )
+        ).one_or_none()
         handoff = await queue.open_of(conn, session.conversation)
-        watched = await conn.scalar(
-            sa.select(conversations.c.maybe_watched).where(conversations.c.id == session.conversation)
-        )
+    if row is None:  # erased meanwhile
+        return Look(True, 0, dict(_NOBODY))
     found = handoff.state if handoff else None
-    return {"human": found == "accepted", "waiting": found == "waiting" and not watched}
+    state: dict[str, object] = {"human": found == "accepted", "waiting": found == "waiting" and not row.maybe_watched}
+    if state["waiting"]:
+        state["ahead"] = await places.before(services, session.conversation)
+    return Look(row.left_at is not None, row.next_seq - 1, state)
+
+
+async def state(services: Services, session: Session) -> dict[str, object]:
+    """Whether a human is here, or one is awaited and by how many others first; neither the waiting nor the place is
+    shown to whoever may be reading along.
+    """
+    return (await look(services, session, Places())).state
+
+
+def key_of(services: Services, session: Session) -> str:
+    """What a chat without a conversation is called in events: the keyed hash of its token."""
+    return inbox.address_lookup(services.vault, "web", session.token).hex()

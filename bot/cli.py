@@ -57,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
         sub = command(name, run, f"{name} of texts: JSON lines in, JSON lines out")
         sub.add_argument("--jsonl", action="store_true", required=True, help="read and write JSON lines")
     say = command("say", run_say, "write to the running gateway as a person would; prints the replies")
-    say.add_argument("--channel", choices=("sms", "web"), default="sms")
-    say.add_argument("--from", dest="sender", default="+15145550100", help="the person's number")
+    say.add_argument("--channel", choices=("sms", "whatsapp", "telegram", "web"), default="sms")
+    say.add_argument("--from", dest="sender", default="+15145550100", help="the person's number, or chat at Telegram")
     say.add_argument("--wait", type=float, default=12.0, help="seconds to wait for a first reply")
     say.add_argument("text")
     log = command("log", run_log, "the stored messages, oldest first")
@@ -72,6 +72,10 @@ def make_parser() -> argparse.ArgumentParser:
     verdicts.add_argument("action", choices=("export", "import"))
     verdicts.add_argument("file", type=Path)
     command("doctor", run_doctor, "check every setting and part, and say what to do")
+    channels = command("channels", run_channels, "ask each provider whether its channel is set up; sets the webhooks")
+    channels.add_argument("action", choices=("check",))
+    channels.add_argument("--look", action="store_true", help="change nothing at the providers")
+    channels.add_argument("--json", action="store_true", help="the report as one JSON object")
     evaluate = command("evaluate", run_evaluate, "how good the understanding is: risk, language, intents")
     evaluate.add_argument("what", choices=("risk", "language", "intents"))
     evaluate.add_argument(
@@ -79,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     bench = command("bench", run_bench, "measure speed, as ratios in one run")
     bench.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    bench.add_argument("--steady", type=float, default=10.0, help="seconds of 1000 webhooks offered each second")
     return parser
 
 
@@ -127,6 +132,7 @@ def run_serve(_arguments: Arguments) -> int:
     from bot.supervisor import ensure_port_free
 
     given = settings.load()
+    sys.setswitchinterval(0.0005)  # the loop that takes messages waits this long for a thread that understands one
     with alone(given):
         ensure_port_free(given.host, given.port)
         with open_database(given) as url:
@@ -339,6 +345,12 @@ def run_doctor(_arguments: Arguments) -> int:
     return examine()
 
 
+def run_channels(arguments: Arguments) -> int:
+    from bot import channels_check
+
+    return channels_check.run(settings.load(), repair=not arguments.look, as_json=arguments.json)
+
+
 def run_evaluate(arguments: Arguments) -> int:
     from nlu import evaluation
 
@@ -370,7 +382,7 @@ def _progress(line: str) -> None:
 def run_bench(arguments: Arguments) -> int:
     from bot.bench import run
 
-    return run(settings.load(), seconds=arguments.seconds)
+    return run(settings.load(), seconds=arguments.seconds, steady=arguments.steady)
 
 
 if __name__ == "__main__":

@@ -7,29 +7,21 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 
 import httpx
 
-from bot import database, embedded, settings, training
+from bot import database, embedded, settings, spool, training
 from bot.settings import KNOWN, PREFIX, Settings, SettingsError
 from bot.supervisor import ENGINE_PYTHON
 from bot.vault import Vault
-from channels.whatsapp import ENDS
+from channels import more
+from channels.checking import Finding
+from channels.whatsapp_check import version_end
 from nlu import language, patterns, risk_model
 from translations import catalog
 
-_WARNED_BEFORE = 180  # days before a version of the Graph API ends
 _NEEDED_SPACE = 4_000_000_000  # bytes: both environments, the database and room to breathe
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report: good, worth knowing ("note"), or wrong."""
-
-    level: str
-    text: str
 
 
 _MARK = {"good": "✓", "note": "·", "wrong": "✗"}
@@ -63,10 +55,12 @@ def findings() -> Iterator[Finding]:
     yield from _space(found)
     yield from _engine(found)
     yield from _database(found)
+    yield from _spool(found)
     yield from _texts(found)
     yield from _screen()
     yield from _language(found)
     yield from _channels(found)
+    yield _files(found)
     yield _running(found)
 
 
@@ -115,6 +109,22 @@ def _database(found: Settings) -> Iterator[Finding]:
     finally:
         if running is not None:
             embedded.stop(running)
+
+
+def _spool(found: Settings) -> Iterator[Finding]:
+    """What came while the database was away, and is not in it yet."""
+    held, room = spool.contents(found.spool), _size(spool.MAX_BYTES)
+    if held.bytes:
+        text = f"{_size(held.bytes)} of webhooks wait in {found.spool} for the database ({room} find room): "
+        yield Finding("note", text + "the gateway brings them in by itself.")
+    if held.unreadable:
+        text = f"{_size(held.unreadable)} of webhooks in {found.spool / 'unreadable'} cannot be read: torn by a crash, "
+        text += "damaged, or sealed with another data key. The provider's own log tells what came then; "
+        yield Finding("wrong", text + "remove the files afterwards.")
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 10_000 else f"{count // 1000} kB" if count < 10**7 else f"{count // 10**6} MB"
 
 
 def _texts(found: Settings) -> Iterator[Finding]:
@@ -174,6 +184,10 @@ def _channels(found: Settings) -> Iterator[Finding]:
         yield Finding("good", f"SMS from {found.twilio.sender} through {found.twilio.api_url}")
     yield from _whatsapp(found, date.today())
     yield _telegram(found)
+    for module in more.MODULES:
+        on = more.is_on(module, found.more)
+        off = f"{module.NAME} is off: set {', '.join(PREFIX + name for name in module.SETTINGS)} to turn it on."
+        yield Finding("good", f"{module.NAME} is set up") if on else Finding("note", off)
 
 
 def _whatsapp(found: Settings, today: date) -> Iterator[Finding]:
@@ -186,13 +200,9 @@ def _whatsapp(found: Settings, today: date) -> Iterator[Finding]:
         yield Finding("good", "WhatsApp goes to the stand-in on this machine; no message leaves it")
         return
     yield Finding("good", f"WhatsApp, {len(ours.numbers)} number(s), through {ours.api_url}/{ours.version}")
-    end = ENDS.get(ours.version)
-    if end is None:
-        yield Finding("note", f"when the Graph API's {ours.version} ends is not known here: see Meta's changelog.")
-    elif end <= today:
-        yield Finding("wrong", f"The Graph API's {ours.version} ended on {end}: set {PREFIX}WHATSAPP_API_VERSION.")
-    elif (end - today).days <= _WARNED_BEFORE:
-        yield Finding("note", f"the Graph API's {ours.version} ends on {end}: set {PREFIX}WHATSAPP_API_VERSION soon.")
+    end = version_end(ours.version, today)
+    if end.level != "good":
+        yield end
 
 
 def _telegram(found: Settings) -> Finding:
@@ -201,6 +211,14 @@ def _telegram(found: Settings) -> Finding:
     if found.demo and found.telegram.api_url.startswith("http://127.0.0.1"):
         return Finding("good", "Telegram goes to the stand-in on this machine; no message leaves it")
     return Finding("good", f"Telegram through {found.telegram.api_url}")
+
+
+def _files(found: Settings) -> Finding:
+    media = found.media
+    rest = f"files that people send: up to {media.most // 2**20} MB, deleted after {media.days} days"
+    if media.pictures:
+        return Finding("good", f"{rest}; staff may open pictures and videos")
+    return Finding("note", f"{rest}; pictures and videos are off (PASSERELLE_MEDIA_PICTURES=on lets staff open them).")
 
 
 def _running(found: Settings) -> Finding:

@@ -1,16 +1,20 @@
 """The durable inbox: what people write is stored before anybody is told "received", and worked on in order.
 
-Locks: ``store`` takes the conversation's row (numbering) for one short statement; ``claim`` takes a lease on
-it with a fence number, so that a worker that was thought dead cannot write over its successor.
+Locks: ``store_all`` takes the conversations' rows (numbering), in one order, for one short statement; ``claim`` takes
+a lease on one with a fence number, so that a worker that was thought dead cannot write over its successor.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import events
@@ -18,28 +22,46 @@ from bot.tables import conversations, messages, quarantine
 from bot.vault import Vault
 from channels.channel import Inbound, Unreadable
 
+LATE = 900.0  # seconds from the writing of a message to its arrival, from which on that is told
+_OLDEST = 8 * 86400.0  # seconds; Meta repeats a webhook for seven days, Telegram for one
 LEASE = 60  # seconds a worker may take for one conversation's messages before another takes over
 _RETRY = (1, 5, 30, 120, 300)  # seconds before a failing turn is tried again; the last one for ever
 
-# Numbering and storing in one round trip. The conversation's row lock serialises its messages; a copy with a
-# known provider id burns a number and stores nothing.
+# Numbering and storing of many in one round trip. A conversation's row lock serialises its messages; the rows are
+# locked in the order of `given`, which is the same for every gateway. A copy with a known provider id burns a number
+# and stores nothing.
 _STORE = sa.text("""
-WITH conversation AS (
-  INSERT INTO conversations (id, channel, address_lookup, address_sealed, region, next_seq, pending, pending_since)
-  VALUES (:conversation, :channel, :lookup, :address, :region, 2, true, now())
+WITH given AS (
+  SELECT * FROM unnest(
+    CAST(:conversations AS uuid[]), CAST(:channels AS text[]), CAST(:lookups AS bytea[]), CAST(:addresses AS bytea[]),
+    CAST(:senders AS text[]), CAST(:regions AS text[]), CAST(:counts AS int[])
+  ) AS given (id, channel, lookup, address, sender, region, count)
+), conversation AS (
+  INSERT INTO conversations
+    (id, channel, address_lookup, address_sealed, sender, region, next_seq, pending, pending_since)
+  SELECT id, channel, lookup, address, sender, region, count + 1, true, now() FROM given
   ON CONFLICT (channel, address_lookup) DO UPDATE SET
-    next_seq = conversations.next_seq + 1,
+    next_seq = conversations.next_seq + excluded.next_seq - 1,
+    sender = coalesce(excluded.sender, conversations.sender),
     region = coalesce(conversations.region, excluded.region),
     pending = true,
     pending_since = CASE WHEN conversations.pending THEN conversations.pending_since ELSE now() END
-  RETURNING id, next_seq - 1 AS seq
+  RETURNING id, channel, address_lookup, next_seq
 ), stored AS (
-  INSERT INTO messages (id, conversation_id, seq, channel, provider_id, direction, kind, author, words, state)
-  SELECT :message, id, seq, :channel, :provider_id, 'in', :kind, 'person', :words, 'received' FROM conversation
+  INSERT INTO messages
+    (id, conversation_id, seq, channel, provider_id, direction, kind, author, words, state, written_at)
+  SELECT item.id, conversation.id, conversation.next_seq - item.back, item.channel, item.provider_id, 'in', item.kind,
+    'person', item.words, 'received', to_timestamp(item.written_at)
+  FROM unnest(
+    CAST(:messages AS uuid[]), CAST(:of_channels AS text[]), CAST(:of_lookups AS bytea[]), CAST(:backs AS int[]),
+    CAST(:provider_ids AS text[]), CAST(:kinds AS text[]), CAST(:words AS bytea[]), CAST(:written_at AS float8[])
+  ) AS item (id, channel, lookup, back, provider_id, kind, words, written_at)
+  JOIN conversation ON conversation.channel = item.channel AND conversation.address_lookup = item.lookup
+  ORDER BY conversation.id, item.back DESC
   ON CONFLICT (channel, provider_id) WHERE direction = 'in' DO NOTHING
-  RETURNING conversation_id, seq
+  RETURNING id, conversation_id, seq
 )
-SELECT conversation_id, seq,
+SELECT id, conversation_id, seq,
   pg_notify('passerelle', json_build_object('kind', 'inbound', 'conversation', conversation_id, 'seq', seq)::text)
 FROM stored
 """)
@@ -52,7 +74,8 @@ WHERE id = (
   WHERE pending AND (lease_until IS NULL OR lease_until < now()) AND (retry_at IS NULL OR retry_at <= now())
   ORDER BY pending_since FOR UPDATE SKIP LOCKED LIMIT 1
 )
-RETURNING id, channel, fence, language, language_chosen, place_sealed, region, opted_out, maybe_watched, failures
+RETURNING id, channel, fence, language, language_chosen, place_sealed, region, opted_out, stopped_by, maybe_watched,
+  failures
 """)
 
 # Gives the conversation back; `pending` is derived under the row lock that `store` takes too.
@@ -77,11 +100,12 @@ class StoredMessage:
     kind: str
     text: str
     choice: str
-    media: tuple[dict[str, str], ...]
+    media: tuple[dict[str, Any], ...]  # url, content_type; size where it was told
     state: str  # received | recorded
     understanding: dict[str, Any] | None
     plan: dict[str, Any] | None
     answered: bool = False  # by the provider itself
+    late: bool = False  # it was long on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +123,77 @@ class Claim:
     maybe_watched: bool
     failures: int
     messages: tuple[StoredMessage, ...]
+    stopped_by: str | None = None  # while opted out: person or block
 
 
-async def store(conn: AsyncConnection, vault: Vault, channel: str, item: Inbound) -> tuple[uuid.UUID, int] | None:
-    """Stores one message; (conversation, number in it), or None for a copy of one already stored."""
-    message = uuid.uuid4()
+Stored = tuple[uuid.UUID, int]  # conversation, number in it
+
+
+async def store(conn: AsyncConnection, vault: Vault, channel: str, item: Inbound) -> Stored | None:
+    """Stores one message; None for a copy of one already stored."""
+    return (await store_all(conn, vault, [(channel, item)]))[0]
+
+
+async def store_all(conn: AsyncConnection, vault: Vault, arrived: Sequence[tuple[str, Inbound]]) -> list[Stored | None]:
+    """Stores messages, each with its channel's name, in one statement; each person's in the order given.
+
+    None for a copy of one already stored.
+    """
+    ids = [uuid.uuid4() for _ in arrived]
+    keys = [(channel, address_lookup(vault, channel, item.address)) for channel, item in arrived]
+    theirs: dict[tuple[str, bytes], list[int]] = {}
+    for number, key in enumerate(keys):
+        theirs.setdefault(key, []).append(number)
+    back = {number: len(numbers) - place for numbers in theirs.values() for place, number in enumerate(numbers)}
+    people = sorted(theirs)
+    said = [[arrived[number][1] for number in theirs[key]] for key in people]
+    rows = await conn.execute(
+        _STORE,
+        {
+            "conversations": [uuid.uuid4() for _ in people],
+            "channels": [channel for channel, _ in people],
+            "lookups": [lookup for _, lookup in people],
+            "addresses": [
+                _sealed_address(vault, channel, items[0]) for (channel, _), items in zip(people, said, strict=True)
+            ],
+            "senders": [next((item.sender for item in reversed(items) if item.sender), None) for items in said],
+            "regions": [next((item.region for item in items if item.region), None) for items in said],
+            "counts": [len(items) for items in said],
+            "messages": ids,
+            "of_channels": [channel for channel, _ in keys],
+            "of_lookups": [lookup for _, lookup in keys],
+            "backs": [back[number] for number in range(len(arrived))],
+            "provider_ids": [item.provider_id for _, item in arrived],
+            "kinds": [item.kind for _, item in arrived],
+            "words": [_sealed_words(vault, row, item) for row, (_, item) in zip(ids, arrived, strict=True)],
+            "written_at": [_believed(item.written_at) for _, item in arrived],
+        },
+    )
+    stored = {row.id: (row.conversation_id, row.seq) for row in rows}
+    return [stored.get(row) for row in ids]
+
+
+def _believed(written_at: float | None) -> float | None:
+    """When a message was written, within what can be: not in the future, and no provider repeats older ones."""
+    if written_at is None or not (now := time.time()) - _OLDEST <= written_at:
+        return None
+    return min(written_at, now)
+
+
+def _sealed_address(vault: Vault, channel: str, item: Inbound) -> bytes:
+    return vault.seal(item.address.encode("utf-8", "surrogatepass"), context=f"address:{channel}")
+
+
+def _sealed_words(vault: Vault, message: uuid.UUID, item: Inbound) -> bytes:
     words: dict[str, Any] = {"text": item.text, "choice": item.choice, "client_id": item.client_id}
     if item.media:
-        words["media"] = [{"url": media.url, "content_type": media.content_type} for media in item.media]
+        words["media"] = [
+            {"url": media.url, "content_type": media.content_type, **({"size": media.size} if media.size else {})}
+            for media in item.media
+        ]
     if item.answered:
         words["answered"] = True
-    row = (
-        await conn.execute(
-            _STORE,
-            {
-                "conversation": uuid.uuid4(),
-                "message": message,
-                "channel": channel,
-                "lookup": address_lookup(vault, channel, item.address),
-                "address": vault.seal(item.address.encode("utf-8", "surrogatepass"), context=f"address:{channel}"),
-                "region": item.region,
-                "provider_id": item.provider_id,
-                "kind": item.kind,
-                "words": vault.seal_json(words, context=f"message:{message}"),
-            },
-        )
-    ).one_or_none()
-    return (row.conversation_id, row.seq) if row else None
+    return vault.seal_json(words, context=f"message:{message}")
 
 
 def address_lookup(vault: Vault, channel: str, address: str) -> bytes:
@@ -144,11 +212,14 @@ async def language_of(conn: AsyncConnection, vault: Vault, channel: str, address
     return found
 
 
-async def keep_aside(conn: AsyncConnection, vault: Vault, channel: str, item: Unreadable) -> None:
-    """What could not be read is kept for staff, not dropped."""
-    row = uuid.uuid4()
+async def keep_aside(
+    conn: AsyncConnection, vault: Vault, channel: str, item: Unreadable, *, row: uuid.UUID | None = None
+) -> None:
+    """What could not be read is kept for staff, not dropped; under the same ``row`` once."""
+    row = row or uuid.uuid4()
     sealed = vault.seal(item.body, context=f"quarantine:{row}")
-    await conn.execute(quarantine.insert().values(id=row, channel=channel, reason=item.reason[:500], body=sealed))
+    values = {"id": row, "channel": channel, "reason": item.reason[:500], "body": sealed}
+    await conn.execute(insert(quarantine).values(values).on_conflict_do_nothing())
 
 
 async def claim(conn: AsyncConnection, vault: Vault) -> Claim | None:
@@ -168,6 +239,7 @@ async def claim(conn: AsyncConnection, vault: Vault) -> Claim | None:
         maybe_watched=row.maybe_watched,
         failures=row.failures,
         messages=await _unfinished(conn, vault, row.id),
+        stopped_by=row.stopped_by,
     )
 
 
@@ -198,7 +270,13 @@ def _stored_message(vault: Vault, row: Any) -> StoredMessage:
         understanding=row.understanding,
         plan=row.plan,
         answered=words.get("answered") is True,
+        late=was_late(row.written_at, row.created_at),
     )
+
+
+def was_late(written_at: datetime | None, created_at: datetime) -> bool:
+    """Whether a message was so long on its way that its reader should know."""
+    return written_at is not None and (created_at - written_at).total_seconds() >= LATE
 
 
 def open_words(vault: Vault, message: uuid.UUID, sealed: bytes | None) -> dict[str, Any]:
@@ -302,6 +380,7 @@ async def refresh(conn: AsyncConnection, vault: Vault, claim: Claim) -> Claim:
         language_chosen=row.language_chosen,
         place=_place(vault, row),
         opted_out=row.opted_out,
+        stopped_by=row.stopped_by,
         maybe_watched=row.maybe_watched,
         messages=await _unfinished(conn, vault, claim.conversation),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from bot.engine import Answer
 from bot.inbox import Claim, StoredMessage
 from bot.services import Services
 from bot.tables import messages
-from channels.channel import Choice
+from channels.channel import Choice, Part
+from channels.templates import Template
+from channels.templates import find as find_template
 from translations.render import render
 
 _log = logging.getLogger("passerelle.reply")
@@ -70,6 +73,29 @@ async def _spoken_in(conn: AsyncConnection, claim: Claim, language: str) -> bool
     return found is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whether our own words may go out now; once that is over, perhaps a template may."""
+
+    is_open: bool
+    template: Template | None = None
+
+    @property
+    def shut(self) -> bool:
+        """Nothing at all may go out."""
+        return not self.is_open and self.template is None
+
+
+async def window_of(conn: AsyncConnection, services: Services, conversation: Any, stands_for: str) -> Window:
+    """The window of a conversation's row, and the organisation's template for a response key or an advocate's words."""
+    channel = services.channels.get(conversation.channel)
+    if channel is None or not await outbox.window_closed(conn, conversation.id, channel.limits.window):
+        return Window(True)
+    whatsapp, default = services.settings.whatsapp, services.settings.default_language
+    languages = [conversation.language or default, default, "en"]
+    return Window(False, find_template(whatsapp.templates if whatsapp else (), stands_for, languages))
+
+
 async def say(
     conn: AsyncConnection,
     services: Services,
@@ -78,15 +104,17 @@ async def say(
     message: outbox.Outgoing,
     *,
     dedupe_key: str,
+    part: Part | None = None,
 ) -> int | None:
     """Composes a text for its channel and enqueues it; its number, or None when nothing goes out.
 
+    ``part``: what to send, where that is settled already: an approved template.
     A channel that the settings have switched off meanwhile must not stop an escalation: then nothing is said.
     """
     if (speaks := services.channels.get(channel)) is None:
         _log.error("conversation %s: nothing is said, its channel %s is not configured", conversation, channel)
         return None
-    parts = speaks.compose(message.text, message.choices)
+    parts = [part] if part else speaks.compose(message.text, message.choices)
     return await outbox.enqueue(
         conn, services.vault, conversation, message, parts=parts, dedupe_key=dedupe_key, pulled=channel == "web"
     )

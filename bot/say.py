@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from urllib.parse import urlencode
 
 import httpx
 import websockets
 
+from bot.say_phones import Phone, phone_of, with_choices
 from bot.settings import Settings, SettingsError
-from channels.channel import RawRequest
-from channels.sms import sign
 
 QUIET = 2.5  # seconds without another reply that end the wait
 _NOT_RUNNING = "The gateway does not answer at {}: start it with `passerelle up`, or set PASSERELLE_PORT."
@@ -25,10 +22,9 @@ _LOST = "The gateway went away in the middle ({}): look at what it says, and sta
 
 async def say(settings: Settings, channel: str, sender: str, text: str, *, wait: float) -> int:
     """Sends a text and prints the replies as they come; how many came. Raises SettingsError."""
-    if channel == "sms" and settings.twilio is None:
-        raise SettingsError(["SMS is not configured: set the PASSERELLE_TWILIO_… settings."])
+    phone = None if channel == "web" else phone_of(settings, channel, sender)
     await _ensure_passerelle(f"http://127.0.0.1:{settings.port}")
-    replies = _by_sms(settings, sender, text) if channel == "sms" else _by_web(settings, text)
+    replies = _by_phone(settings, phone, text) if phone else _by_web(settings, text)
     count = 0
     deadline = time.monotonic() + wait
     async with asyncio.timeout(wait + 10):
@@ -39,7 +35,7 @@ async def say(settings: Settings, channel: str, sender: str, text: str, *, wait:
             except (TimeoutError, StopAsyncIteration):
                 return count
             count += 1
-            print(f"← {reply}", flush=True)
+            print("← " + reply.replace("\n", "\n  "), flush=True)
 
 
 async def _ensure_passerelle(base: str) -> None:
@@ -57,54 +53,36 @@ async def _ensure_passerelle(base: str) -> None:
     raise SettingsError([_ANOTHER.format(base, reason)])
 
 
-async def _by_sms(settings: Settings, sender: str, text: str) -> AsyncGenerator[str, None]:
-    twilio = settings.twilio
-    assert twilio is not None, "`say` has looked"
+async def _by_phone(settings: Settings, phone: Phone, text: str) -> AsyncGenerator[str, None]:
+    """What the phone shows that it did not show before. Raises SettingsError."""
     local = f"http://127.0.0.1:{settings.port}"
-    listing = f"{twilio.api_url}/2010-04-01/Accounts/{twilio.account_sid}/Messages.json"
     async with httpx.AsyncClient(timeout=30.0) as client:
-        seen = {message["sid"] for message in await _listed(client, listing, twilio, sender)}
-        fields = {
-            "MessageSid": "SM" + secrets.token_hex(16),
-            "AccountSid": twilio.account_sid,
-            "From": sender,
-            "To": twilio.sender,
-            "Body": text,
-            "NumMedia": "0",
-        }
-        body = urlencode(fields).encode()
-        signature = sign(twilio.auth_token, RawRequest(f"{settings.public_url}/webhooks/twilio", {}, body))
-        headers = {"x-twilio-signature": signature or "", "content-type": "application/x-www-form-urlencoded"}
+        path, body, headers = phone.webhook(text)
+        seen = {row for row, _ in await _shown(client, phone)}
         try:
-            answer = await client.post(f"{local}/webhooks/twilio", content=body, headers=headers)
+            answer = await client.post(local + path, content=body, headers=headers)
         except httpx.HTTPError as error:
             raise SettingsError([_NOT_RUNNING.format(local)]) from error
         if not answer.is_success:
             words = " ".join(answer.text.split())[:200]
             raise SettingsError([f"The gateway refused the message ({answer.status_code}): {words}"])
         while True:
-            for message in reversed(await _listed(client, listing, twilio, sender)):
-                if message["sid"] not in seen:
-                    seen.add(message["sid"])
-                    yield message["body"]
+            for row, shown in await _shown(client, phone):
+                if row not in seen:
+                    seen.add(row)
+                    yield shown
             await asyncio.sleep(0.15)
 
 
-async def _listed(client: httpx.AsyncClient, url: str, twilio: object, sender: str) -> list[dict[str, str]]:
-    from bot.settings import TwilioSettings
-
-    assert isinstance(twilio, TwilioSettings)
+async def _shown(client: httpx.AsyncClient, phone: Phone) -> list[tuple[str, str]]:
     try:
-        answer = await client.get(url, params={"To": sender}, auth=(twilio.account_sid, twilio.auth_token))
-        listed = answer.raise_for_status().json()["messages"]
-        found = [{"sid": str(message["sid"]), "body": str(message["body"])} for message in listed]
+        return await phone.shown(client)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise SettingsError([_NOT_RUNNING.format(twilio.api_url)]) from error
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError([_NOT_RUNNING.format(phone.api_url)]) from error
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            [f"The stand-in at {twilio.api_url} cannot list messages ({type(error).__name__})."]
+            [f"The stand-in at {phone.api_url} cannot list messages ({type(error).__name__})."]
         ) from error
-    return found
 
 
 async def _by_web(settings: Settings, text: str) -> AsyncGenerator[str, None]:
@@ -122,7 +100,8 @@ async def _by_web(settings: Settings, text: str) -> AsyncGenerator[str, None]:
             async for raw in socket:
                 frame = json.loads(raw)
                 if frame["type"] == "message" and frame["from"] != "you":
-                    yield frame["text"]
+                    labels = [choice["label"] for choice in frame.get("choices") or ()]
+                    yield with_choices(frame["text"], labels)
     except websockets.ConnectionClosed as error:
         raise SettingsError([_LOST.format(type(error).__name__)]) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -16,6 +16,10 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from bot import vault
+from channels import more
+from channels.sms import RATE as SMS_RATE
+from channels.templates import Template, TemplateError
+from channels.templates import load as load_templates
 from channels.whatsapp import VERSION as GRAPH_VERSION
 from translations import catalog
 
@@ -43,15 +47,22 @@ KNOWN = {
     "TWILIO_AUTH_TOKEN": "signs Twilio's webhooks and our requests",
     "TWILIO_FROM": "the SMS number people write to",
     "TWILIO_API_URL": "replaces the scheme and host of Twilio's API",
+    "TWILIO_RATE": "SMS segments a second that the number may send (1)",
     "WHATSAPP_PHONE_NUMBER_ID": "WhatsApp number id, or several with commas",
     "WHATSAPP_ACCESS_TOKEN": "lets us send on WhatsApp",
     "WHATSAPP_APP_SECRET": "signs WhatsApp's webhooks",
     "WHATSAPP_VERIFY_TOKEN": "answers Meta's verification request",
     "WHATSAPP_API_URL": "replaces the scheme and host of the Graph API",
     "WHATSAPP_API_VERSION": "version of the Graph API",
+    "WHATSAPP_TEMPLATES": "file of the templates that Meta has approved, for after 24 hours of silence",
     "TELEGRAM_BOT_TOKEN": "the Telegram bot",
     "TELEGRAM_SECRET_TOKEN": "proves that an update comes from Telegram",
     "TELEGRAM_API_URL": "replaces the scheme and host of Telegram's API",
+    "MEDIA_PICTURES": "on: staff may open the pictures and videos that people send (off)",
+    "MEDIA_MAX_MB": "largest file that is fetched, in megabytes (16)",
+    "MEDIA_DAYS": "days after which files that people sent are deleted (30)",
+    "MEDIA_END_WITH_HANDOFF": "on: they are deleted as soon as the handoff is closed (off)",
+    **more.settings(),
 }
 
 
@@ -69,6 +80,7 @@ class TwilioSettings:
     auth_token: str
     sender: str
     api_url: str
+    rate: float  # segments a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ class WhatsAppSettings:
     verify_token: str
     api_url: str
     version: str
+    templates: tuple[Template, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,16 @@ class TelegramSettings:
     bot_token: str
     secret_token: str
     api_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """Files that people send."""
+
+    pictures: bool  # videos too
+    most: int  # bytes of one
+    days: int
+    end_with_handoff: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +131,9 @@ class Settings:
     twilio: TwilioSettings | None
     telegram: TelegramSettings | None
     whatsapp: WhatsAppSettings | None
+    media: MediaSettings
     generated: tuple[str, ...]  # secrets made up for the demonstration
+    more: Mapping[str, str]  # what was given for the channels of ``channels.more``
 
     @property
     def demo(self) -> bool:
@@ -117,6 +142,10 @@ class Settings:
     @property
     def models(self) -> Path:
         return self.var_dir / "models"
+
+    @property
+    def spool(self) -> Path:
+        return self.var_dir / "spool"
 
 
 def read_environment(env_file: Path = ROOT / ".env") -> dict[str, str]:
@@ -158,6 +187,8 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
             auth_token=secret("TWILIO_AUTH_TOKEN", secrets.token_hex(16)),
             sender=given.get("TWILIO_FROM", "+15005550006"),  # Twilio's own magic test number
             api_url=given.get("TWILIO_API_URL", f"http://127.0.0.1:{port}" if demo else "https://api.twilio.com"),
+            # the demonstration's own stand-in is in no network that would have to be spared
+            rate=float(given.get("TWILIO_RATE", 100 if demo and "TWILIO_API_URL" not in given else SMS_RATE)),
         )
     whatsapp = None
     if demo or "WHATSAPP_ACCESS_TOKEN" in given:
@@ -168,6 +199,7 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
             verify_token=secret("WHATSAPP_VERIFY_TOKEN", secrets.token_hex(16)),
             api_url=given.get("WHATSAPP_API_URL", f"http://127.0.0.1:{port}" if demo else "https://graph.facebook.com"),
             version=given.get("WHATSAPP_API_VERSION", GRAPH_VERSION),
+            templates=_templates(given),
         )
     telegram = None
     if demo or "TELEGRAM_BOT_TOKEN" in given:
@@ -193,7 +225,14 @@ def load(given: Mapping[str, str] | None = None) -> Settings:
         twilio=twilio,
         telegram=telegram,
         whatsapp=whatsapp,
+        media=MediaSettings(
+            pictures=given.get("MEDIA_PICTURES") == "on",
+            most=int(given.get("MEDIA_MAX_MB", "16")) * 2**20,
+            days=int(given.get("MEDIA_DAYS", "30")),
+            end_with_handoff=given.get("MEDIA_END_WITH_HANDOFF") == "on",
+        ),
         generated=tuple(name for name in generated if name != "ENGINE_TOKEN"),
+        more={name: given[name] for name in more.settings() if name in given},
     )
 
 
@@ -219,17 +258,41 @@ def _check(given: Mapping[str, str]) -> list[str]:
     port = given.get("PORT", "8000")
     if not (port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65530):
         problems.append(f"{PREFIX}PORT is {port!r}: set it to a number from 1 to 65530.")
+    rate = given.get("TWILIO_RATE", "1")
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", rate, re.ASCII) or not float(rate):
+        problems.append(f"{PREFIX}TWILIO_RATE is {rate!r}: set it to the SMS segments a second, such as 1 or 3.")
     if re.search("[^0-9, ]|^[, ]+$", given.get("WHATSAPP_PHONE_NUMBER_ID", "")):
         problems.append(f"{PREFIX}WHATSAPP_PHONE_NUMBER_ID: write Meta's ids of the numbers, digits only, with commas.")
     if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", given.get("WHATSAPP_API_VERSION", GRAPH_VERSION)):
         problems.append(f"{PREFIX}WHATSAPP_API_VERSION: write it like {GRAPH_VERSION}.")
+    try:
+        _templates(given)
+    except TemplateError as error:
+        problems.append(f"{PREFIX}WHATSAPP_TEMPLATES: {error}")
+    problems += [
+        f"{PREFIX}{name} is {given[name]!r}: set it to a number from 1 to {most}."
+        for name, most in (("MEDIA_MAX_MB", 100), ("MEDIA_DAYS", 3650))
+        if name in given and not (re.fullmatch("[0-9]{1,4}", given[name]) and 1 <= int(given[name]) <= most)
+    ]
+    problems += [
+        f"{PREFIX}{name} is {given[name]!r}: set it to on or off."
+        for name in ("MEDIA_PICTURES", "MEDIA_END_WITH_HANDOFF")
+        if given.get(name, "off") not in ("on", "off")
+    ]
     problems += [f"{PREFIX}{name}: {trouble}" for name in _URLS if (trouble := _check_url(name, given.get(name, "")))]
+    problems += more.problems(given)
     if "DATA_KEY" in given:
         try:
             vault.Vault.from_key(given["DATA_KEY"])
         except vault.VaultError as error:
             problems.append(f"{PREFIX}DATA_KEY: {error}")
     return problems + (_check_production(given) if mode == "production" else [])
+
+
+def _templates(given: Mapping[str, str]) -> tuple[Template, ...]:
+    """Raises TemplateError."""
+    path = given.get("WHATSAPP_TEMPLATES", "")
+    return load_templates(Path(path), catalog.read_keys(catalog.FOLDER / "keys.yml")) if path else ()
 
 
 _URLS = (

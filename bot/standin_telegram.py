@@ -20,6 +20,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json
 
 from bot.settings import TelegramSettings
+from bot.standin_media import add_telegram
 from bot.standin_phone import KEPT
 from channels.telegram import MAX_CALLBACK, MAX_TEXT
 
@@ -38,6 +39,7 @@ def make(telegram: TelegramSettings) -> Blueprint:
     """The stand-in's routes for one bot."""
     standin = Blueprint("telegram_standin")
     bot = _Bot()
+    file = add_telegram(standin, telegram.bot_token)
 
     # GET and POST, and the fields in the address, a form or JSON: "Making requests"
     @standin.get("/<token:bot[^/]+>/<method:str>", name="get")
@@ -47,6 +49,10 @@ def make(telegram: TelegramSettings) -> Blueprint:
         try:
             if not hmac.compare_digest(given.encode(), telegram.bot_token.encode()):
                 raise _Refused("Unauthorized", 401)
+            if isinstance(about := file(method, request), str):
+                raise _Refused(about)
+            if about is not None:
+                return json({"ok": True, "result": about})
             return json({"ok": True, "result": bot.call(method, _fields(request))})
         except _Refused as refused:
             return json({"ok": False, "error_code": refused.code, "description": str(refused)}, status=refused.code)
@@ -81,6 +87,13 @@ class _Bot:
             return self._set_webhook(fields)
         if method == "getWebhookInfo":
             return self._webhook
+        if method == "deleteWebhook":
+            self._webhook = {**self._webhook, "url": ""}
+            return True
+        if method == "getUpdates":
+            if self._webhook["url"]:
+                raise _Refused("Conflict: can't use getUpdates method while webhook is active; use deleteWebhook", 409)
+            return []  # everything goes to the webhook
         if method == "answerCallbackQuery" and fields.get("callback_query_id"):
             return True
         if method == "sent":
@@ -111,7 +124,10 @@ class _Bot:
     def _set_webhook(self, fields: Mapping[str, Any]) -> bool:
         if not re.fullmatch(r"[A-Za-z0-9_-]{0,256}", str(fields.get("secret_token", ""))):
             raise _Refused("Bad Request: secret token contains unallowed characters")
-        self._webhook = {**self._webhook, "url": str(fields.get("url", ""))}
+        url = str(fields.get("url", ""))
+        if url and not re.match(r"https://|http://127\.0\.0\.1(:\d+)?/", url):  # the demonstration has no certificate
+            raise _Refused("Bad Request: bad webhook: An HTTPS URL must be provided for webhook")
+        self._webhook = {**self._webhook, "url": url}
         self._webhook["allowed_updates"] = _object(fields.get("allowed_updates")) or []
         return True
 

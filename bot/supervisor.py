@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bot import database, embedded, training
+from bot import database, demo, embedded, training
 from bot.seed import seed
 from bot.settings import ROOT, Settings, SettingsError
 from bot.vault import Vault
@@ -178,10 +178,18 @@ async def _announce(settings: Settings, stopping: asyncio.Event) -> None:
     """Prints the URLs when the gateway answers, and again a line when the engine does."""
     base = f"http://127.0.0.1:{settings.port}"
     await _until(lambda: _answers(f"{base}/health/live"), stopping)
-    tell(f"Ready: messages are taken.\n  chat      {base}/chat\n  console   {base}/console")
+    tell("Ready: messages are taken." + "".join(f"\n  {name:<9} {url}" for name, url in addresses(settings).items()))
     tell("The assistant is loading (ten to twenty seconds; escalations work already) …")
     await _until(lambda: _engine_answers(f"{base}/health/ready"), stopping)
     tell("The assistant is ready. Ctrl-C stops everything.")
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """What can be opened in a browser on this machine; first the quickest look at all of it, where there is one."""
+    base = f"http://127.0.0.1:{settings.port}"
+    pages = {"phones": "/demo"} if demo.stands(settings) else {}
+    pages |= {"chat": "/chat", "console": "/console"}
+    return {name: base + path for name, path in pages.items()}
 
 
 async def _until(check: Callable[[], Awaitable[bool]], stopping: asyncio.Event) -> None:

@@ -49,11 +49,13 @@ conversations = sa.Table(
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("address_lookup", BYTEA, nullable=False),  # keyed hash: finds, and tells nothing
     sa.Column("address_sealed", BYTEA, nullable=False),
+    sa.Column("sender", sa.Text),  # which number of ours the person writes to, where there are several
     sa.Column("language", sa.Text),  # BCP 47, None while unknown
     _false("language_chosen"),  # the person's own choice: detection never overrides it
     sa.Column("place_sealed", BYTEA),  # the place the person named, for services nearby
     sa.Column("region", sa.Text),  # province code, when the place is known
     _false("opted_out"),
+    sa.Column("stopped_by", sa.Text),  # while opted out: person (a STOP) or block; None counts as person
     _false("maybe_watched"),
     _time("left_at"),  # the quick exit of the web chat: nobody reads what is said from then on
     sa.Column("next_seq", sa.Integer, nullable=False, server_default="1"),
@@ -89,6 +91,7 @@ messages = sa.Table(
     sa.Column("plan", JSONB),  # what commit 1 decided is still to be done: response keys, ask the engine
     sa.Column("dedupe_key", sa.Text, unique=True),  # out: one reply per turn, one send per form
     _time("created_at", now=True),
+    _time("written_at"),  # in: when the provider says it was written
     sa.UniqueConstraint("conversation_id", "seq"),
     sa.Index(
         "uq_messages_provider", "channel", "provider_id", unique=True, postgresql_where=sa.text("direction = 'in'")
@@ -122,11 +125,61 @@ deliveries = sa.Table(
     sa.Column("error", sa.Text),  # provider's code
     _time("created_at", now=True),
     _time("sent_at"),
+    sa.Column("sender", sa.Text, nullable=False, server_default=""),  # of the conversation, for its pace
+    sa.Column("units", sa.Integer, nullable=False, server_default="1"),  # what the provider counts it as
+    sa.Column("again", sa.Integer, nullable=False, server_default="0"),  # how often staff had it sent again
     sa.UniqueConstraint("conversation_id", "position"),
     sa.Index("ix_deliveries_due", "priority", "next_at", postgresql_where=sa.text("state = 'queued'")),
     sa.Index(
         "ix_deliveries_open", "conversation_id", "position", postgresql_where=sa.text("state IN ('queued', 'sending')")
     ),
+    sa.Index("ix_deliveries_undelivered", "created_at", postgresql_where=sa.text("state IN ('failed', 'unknown')")),
+)
+
+# Written by bot.attachments: a file that a person sent, one row each; its reference is among the message's words.
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    _uuid_key(),
+    sa.Column("message_id", UUID(as_uuid=True), sa.ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    _conversation(),
+    sa.Column("part", sa.Integer, nullable=False),  # its place among the message's files
+    sa.Column("kind", sa.Text, nullable=False),  # picture | video | sound | file
+    sa.Column("content_type", sa.Text, nullable=False),  # as the provider says
+    sa.Column("size", sa.BigInteger),  # bytes; None while nobody has told
+    # kept: at the provider; fetching, stored: opened; refused: a picture where none are wanted; gone; deleted
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("error", sa.Text),  # why the last try to open it failed
+    sa.Column("shown_as", sa.Text),  # the type a browser may show it as; None: to be saved only
+    _time("lease_until"),
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
+    _time("deleted_at"),
+    # there | asked: to be deleted | deleted | cannot: the provider offers no such thing | failed
+    sa.Column("at_provider", sa.Text, nullable=False, server_default="there"),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    _time("next_at", now=True),
+    _time("created_at", now=True),
+    sa.UniqueConstraint("message_id", "part"),
+    sa.Index("ix_attachments_conversation_id", "conversation_id"),
+    sa.Index("ix_attachments_ending", "created_at", postgresql_where=sa.text("state <> 'deleted'")),
+    sa.Index("ix_attachments_asked", "next_at", postgresql_where=sa.text("at_provider = 'asked'")),
+)
+attachment_pieces = sa.Table(
+    "attachment_pieces",
+    metadata,
+    sa.Column(
+        "attachment_id", UUID(as_uuid=True), sa.ForeignKey("attachments.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("sealed", BYTEA, nullable=False),
+)
+
+# Written by bot.pace: when the next part may go, for each sender of ours and for each conversation.
+pace = sa.Table(
+    "pace",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # channel:sender, or the conversation's id
+    _time("free_at", nullable=False),
 )
 
 # Written by handoff.signals. Append-only: a trigger refuses UPDATE and DELETE. No words, no address.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nlu.encoder import Encoder
 
 WAITING_NOTE_EVERY = timedelta(minutes=3)  # a waiting person is told so, not at every message
+LATE_NOTE_EVERY = timedelta(minutes=15)
 _MEDIA = {"image", "video", "document", "sticker", "contacts", "location", "order"}
 _VOICE = {"audio", "voice"}
 _SILENT = {"system", "reaction", "edit"}
@@ -46,6 +47,7 @@ class Situation:
     default_language: str
     history: tuple[str, ...]  # earlier messages that the screen reads together with this one
     before: tuple[str, ...] = ()  # earlier messages, whether the screen is to read them or not
+    no_pictures: bool = False  # a picture in this message that nobody here will ever see
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Decision:
     replies: tuple[str, ...]
     ask_engine: bool
     opted_out: bool | None = None
+    by_block: bool = False  # opted out, or in again, by the app's switch and not by a word
     kind: str | None = None
     watched: bool = False
 
@@ -124,6 +127,9 @@ def decide(
         action = None  # a messenger's own start button, pressed before the first word
     if action in ("stop", "start") or message.kind in ("optout", "optin"):
         out = action == "stop" or message.kind == "optout"
+        by_block = action is None and not message.answered
+        # unblocking is no START: a STOP that was written before it still holds
+        undone = not (by_block and claim.opted_out and claim.stopped_by != "block")
         replies: tuple[str, ...] = () if unspoken else (f"keyword.{'stop' if out else 'start'}",)
         return Decision(
             _spoken(language, understood),
@@ -133,7 +139,8 @@ def decide(
             (),
             replies,
             False,
-            opted_out=out,
+            opted_out=True if out else False if undone else None,
+            by_block=by_block,
             kind="optout" if out else "optin",
         )
     evidence, severity = risk.evidence, risk.severity
@@ -162,6 +169,11 @@ def decide(
     replies = _replies(message, claim, situation, severity, _names(evidence), now)
     if understood.watched and not replies and _may_speak(message, claim, situation):
         replies = ("discreet.who",)
+    ask_engine = _engine_may_answer(message, claim, situation, severity, replies)
+    if situation.no_pictures and _may_speak(message, claim, situation):
+        replies = (*(key for key in replies if key != "kind.media"), "kind.no_pictures")
+    if message.late and (replies or ask_engine) and _quiet_for_long(situation, now):
+        replies = ("notice.late", *replies)
     return Decision(
         language,
         learn,
@@ -169,7 +181,7 @@ def decide(
         _names(evidence),
         evidence,
         replies,
-        ask_engine=_engine_may_answer(message, claim, situation, severity, replies),
+        ask_engine=ask_engine,
         watched=understood.watched,
     )
 
@@ -221,6 +233,11 @@ def _replies(
     return ()
 
 
+def _quiet_for_long(situation: Situation, now: datetime) -> bool:
+    """What was held up often comes all at once: that it came late is said once."""
+    return situation.last_reply_at is None or now - situation.last_reply_at >= LATE_NOTE_EVERY
+
+
 def _may_speak(message: StoredMessage, claim: Claim, situation: Situation) -> bool:
     """With an advocate in the conversation, after STOP, and to what nobody has just written: not a word."""
     return not (claim.opted_out or situation.handoff_state == "accepted" or message.kind in _SILENT)
@@ -243,7 +260,7 @@ def _critical(indicators: Sequence[str]) -> list[str]:
 
 # Texts of ours that offer a person: a bare "yes" after one of them takes the offer.
 OFFERS_HUMAN = frozenset(
-    {"offer.human", "fallback.unclear", "fallback.engine_down", "handoff.concern", "keyword.help", "kind.media"}
+    "offer.human fallback.unclear fallback.engine_down handoff.concern keyword.help kind.media kind.no_pictures".split()
 )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import inbox, turn
+from bot import attachments, inbox, turn
 from bot.inbox import Claim, StoredMessage
 from bot.services import Services
 from bot.tables import messages
@@ -60,7 +60,13 @@ async def situation_of(
         # what led to a handoff must not mark every "yes" that follows, nor what is asked after it was closed
         history=() if handoff else tuple(text for when, text in said if closed is None or when > closed),
         before=tuple(text for _, text in said),
+        no_pictures=not services.settings.media.pictures and _shows_something(message),
     )
+
+
+def _shows_something(message: StoredMessage) -> bool:
+    kinds = {attachments.kind_of(message.kind, file["content_type"]) for file in message.media}
+    return not kinds.isdisjoint(attachments.PICTURES)
 
 
 async def understand(

@@ -1,22 +1,17 @@
-"""Providers' webhooks: verify, parse, store, and only then "received"."""
+"""Providers' webhooks: verify, hand to the intake, and say "received" when that has kept them."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
-import psycopg
-import sqlalchemy as sa
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import json, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import inbox, outbox
+from bot.intake import NotKept
 from bot.services import Services
-from channels import telegram
-from channels.channel import Channel, Inbound, Item, RawRequest, Status, Unreadable
+from channels import more, telegram
+from channels.channel import RawRequest
 from channels.whatsapp import MAX_CALLBACK, WhatsApp
-from translations.render import render
 
 MAX_BODY = 256 * 1024
 _log = logging.getLogger("passerelle.webhooks")
@@ -59,6 +54,16 @@ async def receive_telegram(request: Request) -> HTTPResponse:
     return json(telegram.acknowledgement(request.body)) if response.status == 200 else response
 
 
+async def receive_more(request: Request, name: str) -> HTTPResponse:
+    """The channels that need no address of their own; those above keep theirs, and no second one."""
+    if name not in {module.NAME for module in more.MODULES}:
+        return text("This channel is not configured.", status=404)
+    return await receive(request, name)
+
+
+webhooks.add_route(receive_more, "/<name:str>", methods=["POST"], name="more")
+
+
 async def receive(request: Request, name: str, *, most: int = MAX_BODY, unreadable: int = 400) -> HTTPResponse:
     """The only step that sees Sanic. 403 for a wrong signature, 400 for what cannot be read, 503 without storage."""
     services: Services = request.app.ctx.services
@@ -72,9 +77,9 @@ async def receive(request: Request, name: str, *, most: int = MAX_BODY, unreadab
         _log.warning("%s: a request with a wrong or missing signature was refused", name)
         return text("The signature is wrong.", status=403)
     try:
-        readable = await take_in(services, channel, raw)
-    except (sa.exc.SQLAlchemyError, psycopg.Error, OSError, TimeoutError) as error:
-        _log.error("%s: nothing could be stored (%s)", name, type(error).__name__)
+        readable = await request.app.ctx.intake.take(channel, raw)
+    except NotKept as error:
+        _log.error("%s: nothing could be stored (%s)", name, error)
         return text("The message could not be stored. Please send it again.", status=503)
     if not readable:
         return text("The request cannot be read.", status=unreadable)
@@ -87,44 +92,3 @@ def raw_request(request: Request, public_url: str) -> RawRequest:
     """The request as the provider signed it: our public URL, path and query untouched."""
     url = public_url + request.path + (f"?{request.query_string}" if request.query_string else "")
     return RawRequest(url, {name.lower(): value for name, value in request.headers.items()}, request.body)
-
-
-async def take_in(services: Services, channel: Channel, raw: RawRequest) -> bool:
-    """Stores every item in one transaction; whether at least one could be read, or there was none."""
-    items = channel.parse(raw)
-    if not items:
-        return True
-    async with services.database.begin() as conn:
-        for item in sorted(items, key=_lock):
-            if isinstance(item, Inbound):
-                await inbox.store(conn, services.vault, channel.name, await _labelled(conn, services, channel, item))
-            elif isinstance(item, Status):
-                await outbox.record_status(conn, channel.name, item)
-            else:
-                await inbox.keep_aside(conn, services.vault, channel.name, item)
-    for reason in {item.reason for item in items if isinstance(item, Unreadable)}:
-        _log.warning("%s: kept aside: %s", channel.name, reason)
-    return not all(isinstance(item, Unreadable) for item in items)
-
-
-async def _labelled(conn: AsyncConnection, services: Services, channel: Channel, item: Inbound) -> Inbound:
-    """A choice with its words, where the provider gives none back: in the language of the conversation."""
-    if not item.choice or item.text:
-        return item
-    language = await inbox.language_of(conn, services.vault, channel.name, item.address)
-    settings = services.settings
-    try:
-        words = render(services.catalog, item.choice, language or settings.default_language, drafts=settings.demo)
-    except KeyError:  # none of ours, or no longer
-        return item
-    return replace(item, text=words.text)
-
-
-def _lock(item: Item) -> tuple[int, str]:
-    """In which order rows are locked: two batches with the same people must not wait for each other.
-
-    Sorting is stable, so what one person wrote stays in its order.
-    """
-    if isinstance(item, Inbound):
-        return 0, item.address
-    return (1, item.delivery or item.provider_id) if isinstance(item, Status) else (2, "")

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import directory, inbox, outbox, reply, turn
+from bot import attachments, directory, inbox, outbox, pace, reply, turn
 from bot.engine import Answer
 from bot.inbox import Claim, LostLease, StoredMessage
 from bot.services import Services
@@ -24,6 +24,7 @@ from nlu.indicators import SEVERITY_OF
 
 TURN_WORKERS = 6
 SEND_WORKERS = 4
+_FORGET_EVERY = 600.0  # seconds
 _log = logging.getLogger("passerelle.worker")
 
 
@@ -136,6 +137,10 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
     }
     async with services.database.begin() as conn:
         await inbox.check_fence(conn, claim)
+        await attachments.note(
+            conn, message.id, claim.conversation,
+            kind=message.kind, media=message.media, pictures=services.settings.media.pictures,
+        )  # fmt: skip
         await _escalate(conn, services, claim, message, decision)
         if decision.watched and not claim.maybe_watched:
             await inbox.learn(conn, claim.conversation, maybe_watched=True)
@@ -145,9 +150,9 @@ async def _record(services: Services, claim: Claim, message: StoredMessage) -> _
         if decision.learn_language:
             await inbox.learn(conn, claim.conversation, language=decision.language)
         if decision.opted_out is True:
-            await outbox.opt_out(conn, claim.conversation)
+            await outbox.opt_out(conn, claim.conversation, by="block" if decision.by_block else "person")
         elif decision.opted_out is False:
-            await inbox.learn(conn, claim.conversation, opted_out=False)
+            await inbox.learn(conn, claim.conversation, opted_out=False, stopped_by=None)
         for number, key in enumerate(decision.replies):
             await reply.say_key(conn, services, claim, message, f"r{number}", Answer(key), decision.language)
         await inbox.record(
@@ -245,9 +250,10 @@ async def _learn_place(conn: AsyncConnection, services: Services, claim: Claim, 
 
 
 async def send_once(services: Services) -> bool:
-    """Sends the next part; False when none is due."""
+    """Sends the next part; False when none may go now."""
+    limits = {name: channel.limits for name, channel in services.channels.items()}
     async with services.database.begin() as conn:
-        delivery = await outbox.claim_part(conn, services.vault)
+        delivery = await outbox.claim_part(conn, services.vault, limits)
     if delivery is None:
         return False
     try:
@@ -284,17 +290,30 @@ async def recover_once(services: Services) -> bool:
             await outbox.record_failure(conn, delivery, Ambiguous(error.code))
         return True
     async with services.database.begin() as conn:
-        if found:
+        if found and found.provider_id != delivery.provider_id:  # else it is an earlier try, which did not arrive
             await outbox.record_sent(conn, delivery, provider_id=found.provider_id)
         else:
             await outbox.record_again(conn, delivery, delay=0.0, error="lost")
     return True
 
 
-async def turns(services: Services) -> None:
+Held = Callable[[], bool]  # whether a worker is to leave the machine to what comes in
+
+
+def _never() -> bool:
+    return False
+
+
+async def _while_held(held: Held) -> None:
+    while held():  # noqa: ASYNC110 - a moment's state, and nobody tells when it ends
+        await asyncio.sleep(0.05)
+
+
+async def turns(services: Services, held: Held = _never) -> None:
     """One worker of the inbox, for ever: wakes at an event, looks every few seconds all the same."""
     with services.hub.subscribe() as woken:
         while True:
+            await _while_held(held)
             try:
                 if await run_once(services):
                     continue
@@ -304,10 +323,11 @@ async def turns(services: Services) -> None:
             await _wait(woken, ("inbound", "missed"), 2.0)
 
 
-async def deliveries(services: Services) -> None:
+async def deliveries(services: Services, held: Held = _never) -> None:
     """One worker of the outbox, for ever."""
     with services.hub.subscribe() as woken:
         while True:
+            await _while_held(held)
             pause = 2.0
             try:
                 if await send_once(services):
@@ -321,11 +341,16 @@ async def deliveries(services: Services) -> None:
 
 
 async def recovery(services: Services) -> None:
-    """Looks after parts of dead senders."""
+    """Looks after parts of dead senders, and after buckets that nobody uses any more."""
+    forgotten = time.monotonic()
     while True:
         try:
             while await recover_once(services):
                 pass
+            if time.monotonic() - forgotten > _FORGET_EVERY:
+                forgotten = time.monotonic()
+                async with services.database.begin() as conn:
+                    await pace.forget(conn)
         except Exception:
             _log.exception("recovery met an error")
         await asyncio.sleep(2)

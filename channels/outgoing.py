@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Awaitable
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -11,14 +12,39 @@ import httpx
 from channels.channel import Ambiguous, NotSent
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_ERRORS = Path(__file__).parent / "errors"
 BACK_OFF = 30.0  # seconds, when it is too much for the provider and it names no time
 
 
 def read_errors(provider: str) -> dict[str, str]:
     """Provider code → retry, back_off, final, stop …; what is not in the table is retried, though not for ever."""
-    path = Path(__file__).parent / "errors" / f"{provider}.csv"
+    return _read("action", provider)
+
+
+@cache
+def _read(column: str, provider: str) -> dict[str, str]:
+    path = _ERRORS / f"{provider}.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        return {row["code"]: row["action"] for row in csv.DictReader(file)}
+        return {row["code"]: row[column] for row in csv.DictReader(file)}
+
+
+# Why a part did not arrive, as far as staff can do anything about it; here for codes of our own.
+_OWN = {"connect": "connection", "off": "off", "number": "settings", "address": "number"}
+_HTTP = {"401": "settings", "403": "settings"}  # an answer without a code of the provider's own
+_TABLES = {"sms": "twilio", "whatsapp": "whatsapp", "telegram": "telegram"}
+HOPELESS = frozenset({"stopped", "number", "blocked", "refused", "window"})  # the same words would meet the same end
+
+
+def why(channel: str, code: str) -> str:
+    """The reason behind the code of a part that failed, one of a few that the console has words for.
+
+    "provider" where the code is in no table: it was tried again as often as makes sense.
+    """
+    if code in _OWN:
+        return _OWN[code]
+    table = _TABLES.get(channel, channel)  # a channel of ``more`` has a table of its own name, the web chat none
+    reasons = _read("why", table) if (_ERRORS / f"{table}.csv").is_file() else {}
+    return reasons.get(code) or reasons.get(f"{code[:-3]}xxx") or _HTTP.get(code, "provider")
 
 
 async def handed_over(call: Awaitable[httpx.Response]) -> httpx.Response:

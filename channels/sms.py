@@ -23,7 +23,9 @@ from channels.channel import (
     Item,
     Limits,
     Media,
+    MediaError,
     NotSent,
+    Pace,
     Part,
     RawRequest,
     Refused,
@@ -33,9 +35,12 @@ from channels.channel import (
     Unreadable,
 )
 from channels.keywords import keyword
+from channels.media import Origin, asked, download, same_place
 from channels.outgoing import TIMEOUT, handed_over, pause, read_errors, sendable, split
+from channels.segments import segment
 
 MAX_TEXT = 1600  # Twilio's own limit for one message
+RATE = 1.0  # segments a second of a long code to Canada and the US; what is more, Twilio queues behind our backs
 
 _STATES = {
     "sent": "sent",
@@ -47,6 +52,9 @@ _STATES = {
 }  # accepted, scheduled, queued, sending and unknown ones tell us nothing new
 _ID = re.compile(r"[\x21-\x7e]{1,64}")  # Twilio's are 34 letters and digits; what is no id must not reach a key
 _LONGEST_WAIT = 3600.0  # seconds, whatever the provider asks for
+# MediaUrl wants our account and leads on to a signed address at one of these, which wants nothing
+# (twilio.com/docs/messaging/api/media-resource; help.twilio.com, "Prevent Unauthorized Access to Your Media", 2026-11)
+MEDIA_HOSTS = ("twiliocdn.com", "s3-external-1.amazonaws.com")
 _PROVINCES = {"AB", "BC", "MB", "NB", "NL", "NS", "NT", "NU", "ON", "PE", "QC", "SK", "YT"}
 
 
@@ -54,7 +62,6 @@ class Sms:
     """Channel "sms"."""
 
     name = "sms"
-    limits = Limits(text=MAX_TEXT, choices=0)
 
     def __init__(
         self,
@@ -65,13 +72,16 @@ class Sms:
         sender: str,
         api_url: str,
         status_url: str,
+        rate: float = RATE,
     ) -> None:
+        self.limits = Limits(text=MAX_TEXT, choices=0, sender=Pace(rate))
         self._client = client
         self._account = account_sid
         self._token = auth_token
         self._sender = sender
         self._messages_url = f"{api_url.rstrip('/')}/2010-04-01/Accounts/{account_sid}/Messages.json"
         self._status_url = status_url
+        self._origin = Origin(api_url, others=MEDIA_HOSTS)
         self._errors = read_errors("twilio")
 
     # -- what comes in
@@ -120,7 +130,7 @@ class Sms:
     # -- what goes out
 
     def compose(self, text: str, choices: Sequence[Choice]) -> list[Part]:
-        return [Part(piece) for piece in split(sendable(text), MAX_TEXT)]
+        return [Part(piece, units=len(segment(piece).parts)) for piece in split(sendable(text), MAX_TEXT)]
 
     async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
         form = {
@@ -136,6 +146,9 @@ class Sms:
             return Sent(_sid_of(response))
         raise self._refusal(response)
 
+    def failure(self, code: str) -> SendError:
+        return self._meaning(code)
+
     async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
         query = {"To": address, "PageSize": "50", "DateSent>": _day(since)}
         try:
@@ -150,18 +163,48 @@ class Sms:
             raise Ambiguous("lookup") from error
         return None
 
+    # -- files
+
+    async def fetch(self, media: str, *, most: int) -> bytes:
+        token = base64.b64encode(f"{self._account}:{self._token}".encode()).decode("ascii")
+        credentials = {"authorization": f"Basic {token}"}
+        return await download(self._client, self._file(media), self._origin, most=most, credentials=credentials)
+
+    async def forget(self, media: str) -> bool:
+        await asked(
+            self._client.delete(f"{self._file(media)}.json", auth=(self._account, self._token), timeout=TIMEOUT)
+        )
+        return True
+
+    def _file(self, media: str) -> str:
+        """The file's address at the API that the settings name; a file of our account, and nothing else of it."""
+        api = httpx.URL(self._messages_url)
+        try:
+            url = httpx.URL(media)
+        except (httpx.InvalidURL, ValueError):
+            raise MediaError("foreign") from None
+        real = url.scheme == "https" and url.host.endswith(".twilio.com") and url.port is None
+        account = f"/2010-04-01/Accounts/{re.escape(self._account)}"
+        path = re.fullmatch(rf"{account}/Messages/\w{{1,64}}/Media/\w{{1,64}}", url.path, re.ASCII)
+        if url.userinfo or not (real or same_place(url, api)) or path is None:
+            raise MediaError("foreign")
+        return str(api.copy_with(path=path[0]))
+
     def _refusal(self, response: httpx.Response) -> SendError:
         try:
             code = str(response.json().get("code", response.status_code))
         except (ValueError, AttributeError):
             code = str(response.status_code)
+        return self._meaning(code, status=response.status_code, asked=response.headers.get("retry-after"))
+
+    def _meaning(self, code: str, *, status: int = 400, asked: str | None = None) -> SendError:
         action = self._errors.get(code, "retry")
         if action == "stop":
             return Refused(code, stops=True)
-        if action == "final" or (response.status_code in (401, 403) and action == "retry"):
+        if action == "final" or (status in (401, 403) and action == "retry"):
             return Refused(code)
-        if response.status_code == 429 or action == "back_off":
-            return NotSent(code, retry_after=pause(response.headers.get("retry-after"), longest=_LONGEST_WAIT))
+        if status == 429 or action == "back_off":
+            return NotSent(code, retry_after=pause(asked, longest=_LONGEST_WAIT), holds_sender=True)
         return NotSent(code)
 
 

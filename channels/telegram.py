@@ -34,24 +34,31 @@ from channels.channel import (
     Item,
     Limits,
     Media,
+    MediaError,
+    Pace,
     Part,
     RawRequest,
     Refused,
+    SendError,
     Sent,
     Unreadable,
 )
 from channels.keywords import keyword
-from channels.outgoing import sendable, split
-from channels.telegram_request import ClientRequest, called
+from channels.media import Origin, check_status, download
+from channels.outgoing import TIMEOUT, sendable, split
+from channels.telegram_request import ClientRequest, called, meaning
 
 MAX_TEXT = 4096  # of one message, counted in UTF-16 units to be on the safe side
 MAX_CHOICES = 8  # one button a row
 MAX_CALLBACK = 64  # bytes that a button gives back
+SENDER = Pace(25, burst=5)  # 30 a second of one bot, even in a second that begins after a rest
+PAIR = Pace(1, burst=3)  # one a second in a chat; short bursts are let through (core.telegram.org/bots/faq, 2026-11)
 ALLOWED_UPDATES = ("message", "edited_message", "callback_query", "my_chat_member")
 
 _ID = re.compile(r"[\x21-\x7e]{1,64}")
 _CHOICE = re.compile(r"choice\.[a-z_]{1,50}")
 _FILE_ID = re.compile(r"[\x21-\x7e]{1,512}")
+_FILE_PATH = re.compile(r"[\w./-]{1,512}", re.ASCII)
 _TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,100}", re.ASCII)
 _COMMAND = re.compile(r"/[a-z0-9_]{1,32}", re.ASCII | re.IGNORECASE)  # "/help I am afraid" is a text, and is read
 _START = re.compile(r"/start\s\S*", re.ASCII | re.IGNORECASE)  # by a link with a parameter
@@ -83,13 +90,16 @@ class Telegram:
     """Channel "telegram". An address is the id of a private chat, up to 64 bits wide."""
 
     name = "telegram"
-    limits = Limits(text=MAX_TEXT, choices=MAX_CHOICES)
+    limits = Limits(text=MAX_TEXT, choices=MAX_CHOICES, sender=SENDER, pair=PAIR)
 
     def __init__(
         self, client: httpx.AsyncClient, *, bot_token: str, secret_token: str, api_url: str, webhook_url: str
     ) -> None:
         self._secret = secret_token
         self._webhook_url = webhook_url
+        self._client = client
+        self._origin = Origin(api_url)
+        self._api, self._token = api_url.rstrip("/"), bot_token
         request = ClientRequest(client)
         # of one's own for both uses: else the library opens a second client for polling, and never closes it
         base_url = f"{api_url.rstrip('/')}/bot"
@@ -105,7 +115,8 @@ class Telegram:
 
     def parse(self, request: RawRequest) -> list[Item]:
         try:
-            return _items(*_read(request.body))
+            update, fields, written = _read(request.body)
+            return [replace(item, written_at=written) for item in _items(update, fields)]
         except Exception as error:  # the library says nowhere what it raises when a structure is not as it expects
             return [Unreadable(f"not an update that can be read ({type(error).__name__})", request.body)]
 
@@ -136,8 +147,41 @@ class Telegram:
             raise Ambiguous("answer")
         return Sent(str(message.message_id))
 
+    def failure(self, code: str) -> SendError:
+        return meaning(code)
+
     async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
         raise Ambiguous("lookup")  # a bot cannot read what it has sent
+
+    # -- files
+
+    async def fetch(self, media: str, *, most: int) -> bytes:
+        """Asked for without the library: it would put the file's address, with the token in it, into its objects."""
+        kept = media.removeprefix("telegram:")
+        if kept == media or not _FILE_ID.fullmatch(kept):
+            raise MediaError("foreign")
+        call = self._client.post(f"{self._api}/bot{self._token}/getFile", data={"file_id": kept}, timeout=TIMEOUT)
+        try:
+            response = await call
+            answer = response.json()
+        except (httpx.HTTPError, ValueError):
+            raise MediaError("unreachable") from None
+        if response.status_code == 400:  # no other is told apart by its code
+            raise MediaError("too_large" if "too big" in str(answer) else "gone")
+        check_status(response, trusted=True)
+        try:
+            path, size = answer["result"]["file_path"], answer["result"].get("file_size") or 0
+        except (KeyError, TypeError, AttributeError):
+            raise MediaError("unreachable") from None
+        if not isinstance(path, str) or not _FILE_PATH.fullmatch(path) or ".." in path:
+            raise MediaError("foreign")
+        if isinstance(size, int) and size > most:
+            raise MediaError("too_large")
+        url = f"{self._api}/file/bot{self._token}/{path}"
+        return await download(self._client, url, self._origin, most=most, credentials={})
+
+    async def forget(self, media: str) -> bool:
+        return False  # deleting the message would take it from the person's phone as well
 
     async def set_webhook(self) -> None:
         """Tells Telegram where updates go, and which. Raises SendError; doing it twice does no harm."""
@@ -149,8 +193,11 @@ class Telegram:
 # -- reading an update
 
 
-def _read(body: bytes) -> tuple[Update, frozenset[str]]:
-    """The update, and the names of all fields of its message. Raises whatever JSON and the library raise."""
+def _read(body: bytes) -> tuple[Update, frozenset[str], float | None]:
+    """The update, the names of all fields of its message, and when it was written.
+
+    Raises whatever JSON and the library raise; not for a strange time, which must cost nobody their words.
+    """
     data = json.loads(body)
     if not _is_number(data["update_id"]):
         raise ValueError("no update_id")
@@ -158,20 +205,29 @@ def _read(body: bytes) -> tuple[Update, frozenset[str]]:
     if not all(found.values()):
         raise ValueError("empty")
     fields: set[str] = set()
+    written: float | None = None
+    for name in ("message", "edited_message", "my_chat_member"):
+        if name in found:
+            written = _time(found[name].get("edit_date" if name == "edited_message" else "date"))
+            found[name] = {**found[name], "date": 0}  # read here: the library falls over one that is none
     for name in ("message", "edited_message"):
         if name in found:
             fields |= set(found[name])
             found[name] = _trimmed(found[name])
     if "callback_query" in found and found["callback_query"].get("message") is not None:
         found["callback_query"] = {**found["callback_query"], "message": _trimmed(found["callback_query"]["message"])}
-    return Update.de_json({"update_id": data["update_id"], **found}), frozenset(fields)
+    return Update.de_json({"update_id": data["update_id"], **found}), frozenset(fields), written
 
 
 def _trimmed(message: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name in _READ}
 
 
-def _items(update: Update, fields: frozenset[str]) -> list[Item]:
+def _time(value: object) -> float | None:
+    return float(value) if isinstance(value, int) and _is_number(value) else None
+
+
+def _items(update: Update, fields: frozenset[str]) -> list[Inbound]:
     """What one update means to us; of a kind that we do not ask for: nothing."""
     key = str(update.update_id)
     if update.message is not None:
@@ -232,10 +288,12 @@ def _reference(file: Any, content_type: str) -> Media:
     elif getattr(file, "is_video", False) is True:
         named = "video/webm"
     known = isinstance(named, str) and _TYPE.fullmatch(named)
-    return Media(f"telegram:{file.file_id}", str(named) if known else content_type)
+    told = getattr(file, "file_size", None)
+    size = told if isinstance(told, int) and 0 < told < 2**40 else 0
+    return Media(f"telegram:{file.file_id}", str(named) if known else content_type, size)
 
 
-def _button(key: str, query: CallbackQuery) -> list[Item]:
+def _button(key: str, query: CallbackQuery) -> list[Inbound]:
     """A pressed button. The message it hangs on may be gone; then the label is unknown and ``text`` is empty."""
     chat = query.message.chat if query.message is not None else None
     if chat is not None and chat.type != "private":
@@ -250,7 +308,7 @@ def _button(key: str, query: CallbackQuery) -> list[Item]:
     return [Inbound(key, address, "button", label, choice=choice if _CHOICE.fullmatch(choice) else "")]
 
 
-def _membership(key: str, change: ChatMemberUpdated) -> list[Item]:
+def _membership(key: str, change: ChatMemberUpdated) -> list[Inbound]:
     """In a private chat: the person has blocked us, or lifted that."""
     if change.chat.type != "private":
         return []

@@ -19,6 +19,8 @@ from channels.outgoing import TIMEOUT, handed_over, pause, read_errors
 
 _LONGEST_WAIT = 86400.0  # seconds, whatever the provider asks for
 
+_ERRORS = read_errors("telegram")
+
 _Result = TypeVar("_Result")
 
 
@@ -38,7 +40,6 @@ class ClientRequest(BaseRequest):
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
-        self._errors = read_errors("telegram")
 
     @property
     def read_timeout(self) -> float | None:
@@ -78,11 +79,16 @@ class ClientRequest(BaseRequest):
             wait = body.get("parameters", {}).get("retry_after")
         except (ValueError, AttributeError, RecursionError):
             pass  # not Telegram's own words: a proxy's, for example
-        action = self._errors.get(code, "retry")
-        if action == "stop":
-            raise Refused(code, stops=True)
-        if action == "final":
-            raise Refused(code)
-        if response.status_code == 429 or action == "back_off":
-            raise NotSent(code, retry_after=pause(wait, longest=_LONGEST_WAIT))
-        raise NotSent(code)
+        raise meaning(code, throttled=response.status_code == 429, asked=wait)
+
+
+def meaning(code: str, *, throttled: bool = False, asked: object = None) -> SendError:
+    """What an error code stands for. A pause is one chat's own: Telegram does not say whether it is the whole bot's."""
+    action = _ERRORS.get(code, "retry")
+    if action == "stop":
+        return Refused(code, stops=True, blocked=True)
+    if action == "final":
+        return Refused(code)
+    if throttled or action == "back_off":
+        return NotSent(code, retry_after=pause(asked, longest=_LONGEST_WAIT))
+    return NotSent(code)

@@ -9,7 +9,19 @@ import json
 import re
 from collections.abc import Sequence
 
-from channels.channel import Choice, Inbound, Item, Limits, Part, RawRequest, Refused, Sent, Unreadable
+from channels.channel import (
+    Choice,
+    Inbound,
+    Item,
+    Limits,
+    MediaError,
+    Part,
+    RawRequest,
+    Refused,
+    SendError,
+    Sent,
+    Unreadable,
+)
 
 MAX_TEXT = 4000
 _ID = re.compile(r"[\x21-\x7e]{1,64}")  # the page makes UUIDs; NUL and lone surrogates would not reach a key
@@ -52,5 +64,14 @@ class WebChat:
     async def send(self, address: str, part: Part, *, delivery: str) -> Sent:
         raise Refused("web chat is pulled")
 
+    def failure(self, code: str) -> SendError:
+        return Refused(code)
+
     async def find(self, address: str, part: Part, *, since: float) -> Sent | None:
         return None
+
+    async def fetch(self, media: str, *, most: int) -> bytes:
+        raise MediaError("gone")  # the page sends words only
+
+    async def forget(self, media: str) -> bool:
+        return False

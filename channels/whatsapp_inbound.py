@@ -19,6 +19,7 @@ from channels.keywords import keyword
 _ID = re.compile(r"[\x21-\x7e]{1,180}")  # a wamid has some sixty; what is no id must not reach a key
 _PERSON = re.compile(r"\+?([0-9]{5,20})|[A-Z]{2}\.[A-Za-z0-9.]{1,140}")  # a number, or the id that hides one
 _CHOICE = re.compile(r"choice\.[a-z_]{1,50}")  # ours; what is not is read as the person's own words
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _CODE = re.compile(r"[0-9]{1,9}")
 _MIME = re.compile(r"[\x20-\x7e]{1,100}")
 _STATES = {"sent": "sent", "delivered": "delivered", "read": "read", "played": "read", "failed": "failed"}
@@ -99,7 +100,15 @@ def _message(message: Any, contacts: Sequence[dict[str, Any]], number: str) -> I
         text=content.text,
         choice=content.choice,
         media=content.media,
+        sender=number,
+        written_at=_time(message.get("timestamp")),
     )
+
+
+def _time(value: object) -> float | None:
+    """Unix seconds, which Meta writes as a string."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _person(message: dict[str, Any], contacts: Sequence[dict[str, Any]]) -> str:

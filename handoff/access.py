@@ -38,6 +38,7 @@ class TranscriptMessage:
     time: datetime
     state: str  # of an outgoing message: its least advanced part
     evidence: tuple[dict[str, Any], ...]
+    written_at: datetime | None = None  # where it was long on its way
 
 
 _QUOTES = 3  # different ones of a conversation
@@ -127,6 +128,7 @@ def _transcript_message(vault: Vault, row: Any, states: dict[uuid.UUID, str]) ->
         time=row.created_at,
         state=states.get(row.id, "sent") if row.direction == "out" else row.state,
         evidence=tuple((row.understanding or {}).get("evidence", ())),
+        written_at=row.written_at if inbox.was_late(row.written_at, row.created_at) else None,
     )
 
 

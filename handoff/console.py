@@ -13,10 +13,13 @@ from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import empty, redirect
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import inbox, outbox
-from handoff import access, login, pages, queue, replies, screens, signals, verdicts
+from bot import inbox, reply
+from channels.templates import ADVOCATE
+from handoff import access, login, media, pages, queue, replies, screens, signals, typing, undelivered, verdicts
 from handoff.pages import field, member_of, message, not_for, number, page, services_of
+from handoff.staff import Member
 
 HEARTBEAT = 15.0  # seconds
 _SIGNALS = 100  # a page
@@ -27,6 +30,9 @@ console.middleware(pages.harden, "response")
 console.add_route(login.show, "/login", methods=["GET"], name="login")
 console.add_route(login.log_in, "/login", methods=["POST"], name="log_in")
 console.add_route(login.log_out, "/logout", methods=["POST"], name="logout")
+console.add_route(typing.tell, "/conversations/<conversation:uuid>/typing", methods=["POST"], name="typing")
+console.add_route(media.open_file, "/files/<attachment:uuid>/open", methods=["POST"], name="open_file")
+console.add_route(media.show_file, "/files/<attachment:uuid>", methods=["GET"], name="show_file")
 
 
 # -- the queue
@@ -168,16 +174,29 @@ async def _conversation_page(
             transcript = await access.access_messages(conn, services.vault, member, conversation)
             quoted = await access.access_evidence(conn, services.vault, member, [conversation])
             judged = await verdicts.given_by(conn, member, conversation)
-            channel = services.channels.get(row.channel)
-            closed = channel is not None and await outbox.window_closed(conn, conversation, channel.limits.window)
+            lost = await _undelivered(conn, member, row, handoff, transcript)
+            files = await media.items(conn, member, conversation, [item.id for item in transcript])
+            window = await reply.window_of(conn, services, row, ADVOCATE)
     except access.Denied:
         return not_for(request)
     return page(
         request, "conversation.html", status=status, error=error, text=text, client_id=str(uuid.uuid4()),
-        conversation={**screens.conversation_item(row), "window_closed": closed},
+        conversation={**screens.conversation_item(row), "window": screens.window_item(window)},
         handoff=screens.handoff_item(handoff, member, quoted.get(conversation, [])) if handoff else None,
-        messages=[screens.message_item(item, judged.get(item.id)) for item in transcript],
+        messages=[
+            screens.message_item(item, judged.get(item.id), lost.get(item.id), files.get(item.id, ()))
+            for item in transcript
+        ],
     )  # fmt: skip
+
+
+async def _undelivered(
+    conn: AsyncConnection, member: Member, row: Any, handoff: Any, transcript: list[access.TranscriptMessage]
+) -> dict[uuid.UUID, dict[str, Any]]:
+    """Why messages did not arrive, with a button where it can help."""
+    found = await undelivered.of_messages(conn, [item.id for item in transcript if item.author != "person"])
+    may = undelivered.may_send_again(member, handoff) and not row.opted_out and not row.left_at
+    return {message: screens.undelivered_item(one, may=may) for message, one in found.items()}
 
 
 @console.get("/conversations/<conversation:uuid>/messages", name="messages")
@@ -190,9 +209,15 @@ async def messages_fragment(request: Request, conversation: uuid.UUID) -> HTTPRe
             row = await access.conversation_row(conn, conversation)
             transcript = await access.access_messages(conn, services.vault, member, conversation, after=after)
             judged = await verdicts.given_by(conn, member, conversation)
+            handoff = await queue.open_of(conn, conversation)
+            lost = await _undelivered(conn, member, row, handoff, transcript) if row else {}
+            files = await media.items(conn, member, conversation, [item.id for item in transcript])
     except access.Denied:
         return not_for(request)
-    items = [screens.message_item(item, judged.get(item.id)) for item in transcript]
+    items = [
+        screens.message_item(item, judged.get(item.id), lost.get(item.id), files.get(item.id, ()))
+        for item in transcript
+    ]
     return page(request, "_messages.html", messages=items, left_at=row.left_at if row else None)
 
 
@@ -201,7 +226,10 @@ async def send(request: Request, conversation: uuid.UUID) -> HTTPResponse:
     services, member = services_of(request), member_of(request)
     if not member.may("converse"):
         return not_for(request)
-    draft = replies.draft(field(request, "text"), number(field(request, "version")), field(request, "client_id"))
+    draft = replies.draft(
+        field(request, "text"), number(field(request, "version")), field(request, "client_id"),
+        template=field(request, "template"),
+    )  # fmt: skip
     try:
         async with services.database.begin() as conn:
             await replies.send(conn, services, member, conversation, draft)
@@ -232,6 +260,38 @@ async def give_verdict(request: Request, message_id: uuid.UUID) -> HTTPResponse:
 def _from_script(request: Request) -> bool:
     """Our script asks for what is new by itself; a form without it wants a page."""
     return request.headers.get("sec-fetch-dest") == "empty"
+
+
+# -- what did not arrive
+
+
+@console.get("/undelivered", name="undelivered")
+async def show_undelivered(request: Request) -> HTTPResponse:
+    services, member = services_of(request), member_of(request)
+    if not member.may("send_again"):
+        return not_for(request)
+    async with services.database.connect() as conn:
+        found = await undelivered.listed(conn)
+    return page(
+        request, "undelivered.html", rows=[screens.undelivered_row(row, one, may=True) for row, one in found]
+    )  # fmt: skip
+
+
+@console.post("/messages/<message_id:uuid>/again", name="send_again")
+async def send_again(request: Request, message_id: uuid.UUID) -> HTTPResponse:
+    services, member = services_of(request), member_of(request)
+    seen = number(field(request, "again")) or 0
+    try:
+        async with services.database.begin() as conn:
+            place = await undelivered.send_again(conn, services, member, message_id, seen=seen)
+    except access.Denied:
+        return not_for(request)
+    except undelivered.Refused as refusal:
+        return message(request, "Not sent again", str(refusal), status=refusal.status)
+    back = field(request, "back") == "list" and member.may("send_again")
+    return redirect(
+        "/console/undelivered" if back else f"/console/conversations/{place.conversation}#m-{place.seq}", status=303
+    )
 
 
 # -- the signal log

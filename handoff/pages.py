@@ -22,7 +22,7 @@ STATIC = "console_static"
 PUBLIC = ("login", "log_in", STATIC)
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "media-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -111,7 +111,7 @@ def number(text: str | None, *, most: int = 2**31 - 1) -> int | None:
 
 async def harden(request: Request, response: HTTPResponse) -> None:
     """What a browser may do with an answer: nothing from elsewhere, nothing kept, nothing told to others."""
-    response.headers["Content-Security-Policy"] = CSP
+    response.headers.setdefault("Content-Security-Policy", CSP)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Cache-Control", "no-cache" if _route(request) == STATIC else "no-store")

@@ -68,6 +68,17 @@ LIMIT :limit
 """)
 
 
+# The same order, of those that wait.
+_PLACES = sa.text("""
+SELECT conversation_id, row_number() OVER (
+  ORDER BY (severity = 'critical') DESC,
+    array_position(ARRAY['elevated','high','critical'], severity)
+      + least(1.9, extract(epoch FROM now() - opened_at) / :ageing) DESC,
+    opened_at) - 1 AS ahead
+FROM handoffs WHERE state = 'waiting'
+""")
+
+
 class Refused(Exception):
     """What was asked is no longer possible; the message says why, for the advocate."""
 
@@ -107,7 +118,7 @@ async def open_handoff(
             },
         )
     ).one()
-    await _tell(conn, row.id, row.state, row.severity)
+    await _tell(conn, row.id, row.state, row.severity, conversation)
     return Opened(row.id, row.state, row.severity, bool(row.opened))
 
 
@@ -144,7 +155,7 @@ async def accept(conn: AsyncConnection, handoff: uuid.UUID, *, staff: uuid.UUID)
     await signals.log_outcome(
         conn, "accepted", row, details={"waited": round(float(row.waited), 1), "staff": str(staff)}
     )
-    await _tell(conn, row.id, "accepted", row.severity)
+    await _tell(conn, row.id, "accepted", row.severity, row.conversation_id)
     return row
 
 
@@ -202,7 +213,7 @@ async def close(
             "staff": str(staff),
         },
     )
-    await _tell(conn, row.id, "closed", row.severity)
+    await _tell(conn, row.id, "closed", row.severity, row.conversation_id)
     return row
 
 
@@ -211,5 +222,11 @@ async def list_open(conn: AsyncConnection, *, limit: int = 500) -> list[sa.Row[A
     return list(await conn.execute(_LIST, {"ageing": _AGEING, "limit": limit}))
 
 
-async def _tell(conn: AsyncConnection, handoff: uuid.UUID, state: str, severity: str) -> None:
-    await events.notify(conn, "queue", handoff=handoff, state=state, severity=severity)
+async def places(conn: AsyncConnection) -> dict[uuid.UUID, int]:
+    """How many wait before each waiting conversation, in the order of the queue; a graver one may still overtake it."""
+    found = await conn.execute(_PLACES, {"ageing": _AGEING})
+    return {row.conversation_id: row.ahead for row in found}
+
+
+async def _tell(conn: AsyncConnection, handoff: uuid.UUID, state: str, severity: str, conversation: uuid.UUID) -> None:
+    await events.notify(conn, "queue", handoff=handoff, state=state, severity=severity, conversation=conversation)

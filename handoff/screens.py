@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bot.reply import Window
 from handoff.access import TranscriptMessage
 from handoff.evidence import Quotation, cut_at_evidence
 from handoff.staff import Member
+from handoff.undelivered import Undelivered
 from translations.render import direction, language_name
 
 _SOURCES = {"person": "person_writing", "assistant": "assistant", "service": "assistant", "advocate": "advocate"}
@@ -58,6 +60,19 @@ def conversation_item(row: Any) -> dict[str, Any]:
     }
 
 
+def window_item(window: Window) -> dict[str, Any]:
+    """What the field for a reply needs to know: "fixed" is a text that the advocate cannot change."""
+    template = window.template
+    return {
+        "shut": window.shut,
+        "template": template.text("…") if template else "",
+        "name": template.name if template else "",
+        "language": template.tag if template else "",
+        "takes_words": bool(template and template.placeholder),
+        "fixed": template.text() if template and not template.placeholder else "",
+    }
+
+
 def handoff_item(row: Any, member: Member, quotes: list[Quotation]) -> dict[str, Any]:
     return {
         "id": str(row.id),
@@ -78,7 +93,12 @@ def _found(indicators: Sequence[str], quotes: list[Quotation]) -> list[Quotation
     return [*quotes, *([Quotation(text="", indicators=unquoted)] if unquoted else [])]
 
 
-def message_item(item: TranscriptMessage, verdict: str | None = None) -> dict[str, Any]:
+def message_item(
+    item: TranscriptMessage,
+    verdict: str | None = None,
+    undelivered: dict[str, Any] | None = None,
+    files: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """``verdict``: the reader's own, on what the screen made of this message."""
     language = item.language if item.language != "und" else None
     # An advocate may write in any language, whatever the conversation's is.
@@ -92,10 +112,37 @@ def message_item(item: TranscriptMessage, verdict: str | None = None) -> dict[st
         "kind": item.kind,
         "parts": cut_at_evidence(item.text, item.evidence),
         "time": item.time.isoformat(),
+        "written_at": item.written_at.isoformat() if item.written_at else None,
+        "undelivered": undelivered,
+        "files": files,
         "state": item.state if item.author != "person" else None,
         "language": language,
         "direction": direction(language) if known else "auto",
         "verdict": verdict,
+    }
+
+
+def undelivered_item(found: Undelivered, *, may: bool) -> dict[str, Any]:
+    """``may``: this reader may have it sent again, if that can help."""
+    return {
+        "message": str(found.message),
+        "why": found.why,
+        "code": found.code,
+        "again": found.again,
+        "button": may and found.hopeful,
+    }
+
+
+def undelivered_row(row: Any, found: Undelivered, *, may: bool) -> dict[str, Any]:
+    """One line of the supervisors' list; whoever wrote STOP or left is sent nothing."""
+    return {
+        **undelivered_item(found, may=may and not row.opted_out and not row.left_at),
+        "conversation": str(row.conversation_id),
+        "seq": row.seq,
+        "channel": row.channel,
+        "time": row.created_at.isoformat(),
+        "language_name": language_name(row.language) if row.language else "",
+        "author": row.display if row.author == "advocate" else "",
     }
 
 

@@ -19,7 +19,7 @@ ROLES = ("advocate", "supervisor", "content", "analyst", "admin")
 # What a role may do. Reading conversations is for those who help, and audited even so.
 PERMISSIONS = {
     "advocate": {"queue", "converse"},
-    "supervisor": {"queue", "converse", "signals"},
+    "supervisor": {"queue", "converse", "signals", "send_again", "open_files"},
     "content": {"studio"},
     "analyst": {"signals"},
     "admin": {"queue", "signals", "staff"},

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,6 +25,7 @@ from bot.settings import Settings, load
 from bot.vault import Vault, new_key
 from channels.sms import Sms
 from channels.webchat import WebChat
+from handoff import staff
 from nlu import language, risk
 from nlu.encoder import E5Encoder
 from translations import catalog
@@ -59,14 +62,21 @@ def at(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
+@contextmanager
+def fresh_database(server: str) -> Iterator[str]:
+    """Its URL, as long as it is needed."""
+    name = "test_" + uuid.uuid4().hex[:12]
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")
+        yield at(server, name)
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """A database of the test's own."""
-    name = "test_" + uuid.uuid4().hex[:12]
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        yield at(postgres, name)
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture
@@ -150,6 +160,23 @@ def detector() -> language.LanguageDetector:
     return language.load()
 
 
+@pytest.fixture(scope="session")
+def texts() -> catalog.Catalog:
+    return catalog.load()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Real argon2, with its smallest costs: the suite makes hundreds of accounts. What runs in a process of its own
+    has the product's costs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(staff, "_hasher", cheap)
+        patch.setattr(staff, "_NOBODY", cheap.hash("nobody"))
+        yield
+
+
 @pytest.fixture
 def phone() -> Phone:
     return Phone()
@@ -165,6 +192,7 @@ async def services(
     encoder: E5Encoder,
     screen: risk.Cascade,
     detector: language.LanguageDetector,
+    texts: catalog.Catalog,
 ) -> AsyncIterator[Services]:
     """Everything real but the dialogue engine and the provider's API."""
     import httpx
@@ -178,13 +206,14 @@ async def services(
             sender="+15005550006",
             api_url="http://127.0.0.1:1",
             status_url="https://gateway.example/webhooks/twilio/status",
+            rate=1000.0,
         )
         yield Services(
             settings=settings,
             vault=vault,
             database=engine,
             hub=Hub(database_url),
-            catalog=catalog.load(),
+            catalog=texts,
             encoder=encoder,
             language=detector,
             risk=screen,

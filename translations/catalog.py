@@ -59,7 +59,7 @@ def load(folder: Path = FOLDER) -> Catalog:
     texts = {path.stem: _read(path) for path in sorted(folder.glob("*.po"))}
     if SOURCE not in texts:
         raise CatalogError(f"{folder} holds no {SOURCE}.po: the source texts are missing.")
-    return Catalog(texts=texts, keys=_read_keys(folder / "keys.yml"))
+    return Catalog(texts=texts, keys=read_keys(folder / "keys.yml"))
 
 
 def _read(path: Path) -> dict[str, Text]:
@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Text]:
     }
 
 
-def _read_keys(path: Path) -> dict[str, Key]:
+def read_keys(path: Path) -> dict[str, Key]:
     document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {
         name: Key(

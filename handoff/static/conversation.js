@@ -1,6 +1,8 @@
 /* One conversation: new messages as they come, a draft that survives, a send that never loses words. */
 
 import { by, listen, load, localTimes, oneAtATime } from "./console.js";
+import { tellTyping } from "./typing.js";
+import { openFiles } from "./files.js";
 
 const log = by("messages"), reply = by("reply"), field = by("text"), error = by("error"), newer = by("newer");
 const id = log.dataset.conversation;
@@ -9,7 +11,7 @@ const draftKey = `draft:${id}`;
 /* Closing posts a form; its own answer leads on, and the event it causes must not reload the page first. */
 let leaving = false;
 addEventListener("submit", (event) => { if (event.target.id === "close") leaving = true; });
-const UNSETTLED = new Set(["queued", "sending", "sent", "unknown"]);
+const UNSETTLED = new Set(["queued", "sending", "sent", "unknown", "failed"]);
 const RECENT = 20;
 const title = document.title;
 let unseen = 0;
@@ -57,11 +59,14 @@ function merge(items) {
   notice(fresh);
 }
 
-/* Only the state of a message changes. A replaced element would be read aloud again. */
+/* Only the state of a message changes, and with it why it did not arrive. A replaced element would be read aloud again. */
 function update(old, item) {
   if (old.dataset.state === item.dataset.state) return;
   old.dataset.state = item.dataset.state;
   old.querySelector(".state")?.replaceWith(item.querySelector(".state") ?? "");
+  old.querySelector(".undelivered")?.remove();
+  const reason = item.querySelector(".undelivered");
+  if (reason) old.append(reason);
 }
 
 /* What the advocate has seen is what was on a visible page: that number goes with each send. */
@@ -160,6 +165,7 @@ function sent() {
 }
 
 function prepareReply() {
+  tellTyping(field, path, reply.elements.csrf.value);
   field.value ||= sessionStorage.getItem(draftKey) ?? "";
   reply.elements.client_id.value ||= newId();
   field.addEventListener("input", () => sessionStorage.setItem(draftKey, field.value));
@@ -174,6 +180,7 @@ function prepareReply() {
 
 if (reply) prepareReply();
 log.addEventListener("submit", giveVerdict);
+openFiles(log);
 newer.addEventListener("click", toEnd);
 addEventListener("scroll", () => { if (nearEnd()) newer.hidden = true; }, true);
 document.addEventListener("visibilitychange", () => document.hidden || notice(0));

@@ -30,4 +30,5 @@ def emptied(door_database: str) -> str:
     with psycopg.connect(door_database, autocommit=True) as conn:
         conn.execute("DELETE FROM conversations")
         conn.execute("DELETE FROM quarantine")
+        conn.execute("DELETE FROM pace")
     return door_database

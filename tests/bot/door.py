@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from bot import inbox, outbox, worker
 from bot.app import make_app
+from bot.intake import Intake
 from bot.services import Services
+from bot.spool import Spool
 from bot.tables import conversations, messages, quarantine
 from channels.channel import Part, RawRequest
 from channels.sms import sign
@@ -89,14 +91,21 @@ async def work(services: Services) -> None:
 
 
 @asynccontextmanager
-async def open_door(services: Services) -> AsyncIterator[Door]:
+async def open_door(services: Services, *, port: int | None = None) -> AsyncIterator[Door]:
     """Serves until the test ends."""
-    port = free_port()
+    port = port or free_port()
     base = f"http://127.0.0.1:{port}"
     app = make_app(services.settings, "", name=f"door-{uuid.uuid4().hex}")
     app.ctx.services = services  # instead of the listener that makes them, and starts the workers
-    async with serving(app, port), httpx.AsyncClient(base_url=base, timeout=30) as client:
-        yield Door(services, base, client)
+    app.ctx.intake = Intake(services, Spool(services.settings.spool, services.vault))
+    intake = [asyncio.create_task(app.ctx.intake.write()), asyncio.create_task(app.ctx.intake.replay())]
+    try:
+        async with serving(app, port), httpx.AsyncClient(base_url=base, timeout=30) as client:
+            yield Door(services, base, client)
+    finally:
+        for task in intake:
+            task.cancel()
+        await asyncio.gather(*intake, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import httpx
 
 from bot.services import Services
 from bot.standin_graph import event, words
+from channels.templates import Template
 from channels.whatsapp import VERSION, WhatsApp, sign
 from tests.bot.door import Door
 
@@ -30,6 +31,7 @@ class Graph:
 
     sent: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    templates: Sequence[Template] = ()
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if self.failures:
@@ -41,7 +43,7 @@ class Graph:
         assert request.headers["authorization"] == f"Bearer {ACCESS}"
         asked = json.loads(request.content)
         try:
-            self.sent.append({**asked, "number": number, "words": words(asked)})
+            self.sent.append({**asked, "number": number, "words": words(asked, self.templates)})
         except ValueError as error:
             return httpx.Response(400, json={"error": {"code": 131009, "message": str(error)}})
         row = f"wamid.out{len(self.sent)}"

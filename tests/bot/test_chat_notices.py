@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot import chat, chat_session, inbox
+from bot import chat_page, chat_session, inbox
 from bot.chat_session import Session
 from bot.services import Services
 from bot.tables import messages
@@ -43,7 +43,7 @@ async def test_a_waiting_handoff_is_told_until_it_is_accepted(services: Services
     session = await write(services, "what are the signs?")
     assert await chat_session.state(services, session) == {"human": False, "waiting": False}
     await write(services, "my boss keeps my passport", token=session.token)
-    assert await chat_session.state(services, session) == {"human": False, "waiting": True}
+    assert await chat_session.state(services, session) == {"human": False, "waiting": True, "ahead": 0}
 
 
 async def test_where_somebody_may_be_reading_along_it_is_not_told(services: Services) -> None:
@@ -56,7 +56,7 @@ async def test_where_somebody_may_be_reading_along_it_is_not_told(services: Serv
 
 
 def test_the_page_has_a_line_for_it_in_every_language(services: Services) -> None:
-    texts = {tag: chat.chat_texts(services, tag)["chat.human_called"] for tag in services.catalog.languages}
+    texts = {tag: chat_page.chat_texts(services, tag)["chat.human_called"] for tag in services.catalog.languages}
     assert texts["en"] == "A person has been called. You can keep writing."
     assert len(set(texts.values())) == len(texts)
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,9 +17,11 @@ import pytest
 
 from bot import doctor, training
 from bot.settings import load
-from bot.vault import new_key
+from bot.spool import Envelope, Spool
+from bot.vault import Vault, new_key
 from nlu import language, patterns, risk_model
 from tests.bot.command import Outcome, Rows, Run
+from tests.conftest import DATA_KEY
 from tests.running import free_port
 from translations import catalog
 
@@ -187,6 +190,23 @@ def test_an_embedded_database_that_cannot_start(run: Run, tmp_path: Path) -> Non
 
 
 # -- texts and the screen
+
+
+def test_webhooks_that_wait_for_the_database_are_told(run_on_database: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "var" / "spool"
+    assert "of webhooks" not in run_on_database("doctor").out
+    Spool(folder, Vault.from_key(DATA_KEY)).append([Envelope(uuid.uuid4(), "sms", "https://a", b"x" * 9000, 0.0)])
+    done = run_on_database("doctor")
+    assert done.code == 0
+    (told,) = [line for line in marked(done, "·") if "of webhooks" in line]
+    assert told.startswith(f"16 kB of webhooks wait in {folder} for the database (536 MB find room)")
+
+
+def test_webhooks_that_cannot_be_read_are_to_be_mended(run_on_database: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "var" / "spool" / "unreadable"
+    folder.mkdir(parents=True)
+    (folder / "1.spool").write_bytes(b"torn")
+    assert the_wrong(run_on_database("doctor")).startswith(f"4 bytes of webhooks in {folder} cannot be read")
 
 
 def test_a_text_that_cannot_be_used(run_on_database: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

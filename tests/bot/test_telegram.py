@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -177,7 +178,11 @@ async def test_a_voice_message_always_calls_a_human(door: Door, api: BotApi) -> 
 
 @pytest.mark.parametrize(
     ("fields", "key"),
-    [({"photo": [FILE]}, "kind.media"), ({"dice": {"value": 1}}, "kind.unsupported"), ({"pinned_message": {}}, None)],
+    [
+        ({"photo": [FILE]}, "kind.no_pictures"),
+        ({"dice": {"value": 1}}, "kind.unsupported"),
+        ({"pinned_message": {}}, None),
+    ],
 )
 async def test_a_person_is_told_what_cannot_be_read(
     door: Door, api: BotApi, fields: dict[str, Any], key: str | None
@@ -208,6 +213,51 @@ async def test_who_blocks_us_gets_nothing_more_until_that_is_lifted(door: Door, 
     await say(door, member("kicked", "member", update=3))
     await say(door, message("what are the signs of trafficking?", update=4))
     assert api.texts == [english(door, "info.signs")]
+
+
+async def test_lifting_the_block_does_not_undo_a_stop_that_was_written(door: Door, api: BotApi) -> None:
+    await say(door, message("stop", update=1))
+    await say(door, member("member", "kicked", update=2))
+    await say(door, member("kicked", "member", update=3))
+    (conversation,) = await door.rows(conversations)
+    assert (conversation.opted_out, conversation.stopped_by) == (True, "person")
+    await say(door, message("what are the signs of trafficking?", update=4))
+    assert api.texts == [english(door, "keyword.stop")]
+    await say(door, message("start", update=5))  # a word undoes what a word has done
+    (conversation,) = await door.rows(conversations)
+    assert (conversation.opted_out, conversation.stopped_by) == (False, None)
+
+
+async def test_lifting_the_block_undoes_what_a_refusal_told_us(door: Door, api: BotApi) -> None:
+    api.failures.append((403, {"description": "Forbidden: bot was blocked by the user"}))
+    await say(door, message("what are the signs of trafficking?", update=1))
+    await say(door, member("kicked", "member", update=2))
+    await say(door, message("what are the signs of trafficking?", update=3))
+    assert api.texts == [english(door, "info.signs")]
+
+
+async def test_a_message_that_comes_hours_late_is_screened_and_answered_with_a_word_about_it(
+    door: Door, api: BotApi
+) -> None:
+    for update in (1, 2):  # held up together
+        words = "my boss keeps my passport and locked the door" if update == 2 else "what are the signs?"
+        await hook(door, message(words, update=update, date=int(time.time()) - 3 * 3600))
+    await work(door.services)
+    (handoff,) = await door.rows(handoffs)
+    assert handoff.severity == "high"
+    assert api.texts[:2] == [english(door, "notice.late"), english(door, "handoff.high")]
+    assert api.texts.count(english(door, "notice.late")) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, -60, 30, 400 * 86400], ids=["now", "to-come", "just-now", "last-year"])
+async def test_a_time_that_is_near_or_nonsense_is_no_lateness(door: Door, api: BotApi, seconds: int) -> None:
+    await say(door, message("what are the signs of trafficking?", date=int(time.time()) - seconds))
+    assert api.texts == [english(door, "info.signs")]
+    (row,) = await door.rows(messages, messages.c.direction == "in")
+    if seconds > 10**6:
+        assert row.written_at is None
+    else:  # never after it came
+        assert abs(row.created_at - row.written_at) < timedelta(seconds=40)
 
 
 async def test_a_refusal_because_of_blocking_ends_it(door: Door, api: BotApi) -> None:
@@ -297,6 +347,7 @@ async def test_without_telegram_in_the_settings_there_is_no_webhook(services: Se
 async def test_without_storage_nothing_is_called_received(ours: Services) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     gone = dataclasses.replace(ours, database=database.engine_for(url))
+    ours.settings.spool.write_text("in the way")  # and no spool either
     async with open_door(gone) as door:
         for update in (message(), pressed(), {"update_id": 1, "message": {}}):
             assert (await hook(door, update)).status_code == 503
@@ -323,6 +374,7 @@ async def test_the_log_names_neither_words_nor_people_nor_secrets(door: Door, ca
 # -- the start
 
 
+@pytest.mark.slow
 def test_the_gateway_tells_telegram_where_it_is_when_it_starts(database_url: str, tmp_path: Path) -> None:
     with running(Gateway(database_url, tmp_path / "var")) as gateway:
         token = (tmp_path / "var" / "secrets" / "telegram_bot_token").read_text()

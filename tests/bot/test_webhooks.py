@@ -238,6 +238,7 @@ async def test_a_strange_address_is_no_failure_of_ours(door: Door) -> None:
 async def test_without_storage_nothing_is_called_received(services: Services) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     gone = dataclasses.replace(services, database=database.engine_for(url))
+    services.settings.spool.write_text("in the way")  # and no spool either
     async with open_door(gone) as door:
         assert (await door.hook(sms())).status_code == 503
         assert (await door.hook(b"", path=HOOK)).status_code == 503  # the quarantine is storage too

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import httpx
@@ -116,8 +117,9 @@ async def test_a_person_who_hides_the_number_is_answered(door: Door, meta: Graph
 @pytest.mark.parametrize(
     ("kind", "body", "key"),
     [
-        ("sticker", {"id": "1", "mime_type": "image/webp"}, "kind.media"),
-        ("image", {"id": "1", "mime_type": "image/jpeg"}, "kind.media"),
+        ("sticker", {"id": "1", "mime_type": "image/webp"}, "kind.no_pictures"),
+        ("image", {"id": "1", "mime_type": "image/jpeg"}, "kind.no_pictures"),
+        ("document", {"id": "1", "mime_type": "application/pdf"}, "kind.media"),
         ("audio", {"id": "1", "voice": True}, "kind.voice"),
         ("hologram", {"id": "1"}, "kind.unsupported"),
         ("unsupported", None, "kind.unsupported"),
@@ -164,7 +166,9 @@ async def test_media_are_kept_as_references_and_nothing_is_fetched(door: Door, m
     words = inbox.open_words(door.services.vault, row.id, row.words)
     assert words["media"] == [{"url": "whatsapp:777", "content_type": "image/jpeg"}]
     await work(door.services)
-    assert [sent["type"] for sent in meta.sent] == ["interactive"]  # the answer; the double fails any other call
+    said = [str(sent["interactive"]["body"]["text"]) for sent in meta.sent]  # the double fails any other call
+    assert len(said) == 2  # that pictures are not seen, and the answer to the words beside it
+    assert said[0].startswith("Nobody here can see pictures")
 
 
 async def test_stop_and_start_work_as_by_sms(door: Door, meta: Graph) -> None:
@@ -270,6 +274,54 @@ async def test_after_a_day_the_advocate_is_told_before_writing(ours: Services) -
             await inbox.store(conn, ours.vault, "whatsapp", item)
         assert told not in (await nour.get(f"/console/conversations/{conversation}")).text
         assert (await send(desk, nour, conversation, "Are you there?"))[0] == 303
+
+
+async def test_the_day_begins_when_the_message_was_written_and_the_advocate_sees_that_it_came_late(
+    ours: Services,
+) -> None:
+    written = time.time() - 25 * 3600
+    late = Inbound(
+        "wamid.1", f"{NUMBER}:{PERSON}", "text", "my boss keeps my passport", sender=NUMBER, written_at=written
+    )
+    async with open_desk(ours) as desk:
+        async with ours.database.begin() as conn:
+            stored = await inbox.store(conn, ours.vault, "whatsapp", late)
+        assert stored is not None
+        while await worker.run_once(ours):
+            pass
+        nour = await desk.member("nour")
+        await accepted(desk, nour, stored[0])
+        page = (await nour.get(f"/console/conversations/{stored[0]}")).text
+        assert 'id="window"' in page
+        assert "Came late. Written at" in page
+        assert datetime.fromtimestamp(written, tz=timezone.utc).isoformat()[:16] in page
+        assert {row.sender for row in await desk.rows(deliveries)} == {NUMBER}
+        soon = dataclasses.replace(late, provider_id="wamid.2", written_at=time.time() + 3600)  # a clock that is wrong
+        async with ours.database.begin() as conn:
+            await inbox.store(conn, ours.vault, "whatsapp", soon)
+        page = (await nour.get(f"/console/conversations/{stored[0]}")).text
+        assert 'id="window"' not in page
+        assert page.count("Came late.") == 1
+
+
+async def test_a_status_that_names_a_passing_trouble_is_tried_again(door: Door, meta: Graph) -> None:
+    await asked_and_answered(door)
+    (part,) = await door.rows(deliveries)
+    trouble = status("failed", errors=[{"code": 131000}], biz_opaque_callback_data=str(part.id))
+    for _ in range(2):  # and Meta repeats itself
+        await hook(door, batch(statuses=[trouble]))
+        (part,) = await door.rows(deliveries)
+        assert (part.state, part.error, part.attempts) == ("queued", "131000", 1)
+    await hook(door, batch(statuses=[status("sent", biz_opaque_callback_data=str(part.id))]))  # a late one
+    assert (await door.rows(deliveries))[0].state == "queued"
+
+
+@pytest.mark.parametrize("code", [131047, 131026, 132001, 190])
+async def test_a_status_that_names_a_lasting_trouble_is_final(door: Door, code: int) -> None:
+    await asked_and_answered(door)
+    await hook(door, batch(statuses=[status("failed", errors=[{"code": code}])]))
+    (part,) = await door.rows(deliveries)
+    assert (part.state, part.error) == ("failed", str(code))
 
 
 async def test_after_a_day_nobody_is_told_that_an_advocate_comes_or_goes(ours: Services) -> None:

@@ -138,7 +138,7 @@ async def test_a_message_for_another_number_is_acknowledged_kept_aside_and_repor
     assert await door.rows(messages) == []
     (kept,) = await door.rows(quarantine)
     assert b"zebra" in door.services.vault.open(kept.body, context=f"quarantine:{kept.id}")
-    said = [record.getMessage() for record in caplog.records if record.name == "passerelle.webhooks"]
+    said = [record.getMessage() for record in caplog.records if record.name == "passerelle.intake"]
     assert said == ["whatsapp: kept aside: a message for a number that is not configured"]
 
 
@@ -166,6 +166,7 @@ async def test_no_signed_request_is_a_failure_of_ours(door: Door, body: bytes) -
 async def test_without_storage_nothing_is_called_received(ours: Services) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     gone = dataclasses.replace(ours, database=database.engine_for(url))
+    ours.settings.spool.write_text("in the way")  # and no spool either
     async with open_door(gone) as door:
         assert await hook(door, batch(message())) == 503
         assert await hook(door, b"") == 503

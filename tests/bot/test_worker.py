@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from bot import inbox, worker
@@ -94,3 +95,24 @@ async def test_no_more_are_understood_at_once_than_leave_the_loop_a_core(service
     cores = len(os.sched_getaffinity(0))
     assert slow.most_at_once <= max(1, min(2, cores // 2))
     assert len(slow.threads["screen"]) <= max(1, min(2, cores // 2))
+
+
+async def test_a_worker_that_is_held_back_leaves_the_work_to_the_others(services: Services) -> None:
+    quick = with_slow(services, Slow(0.0))
+    await write_as(quick, "+15145550123")
+    held = True
+    working = asyncio.create_task(worker.turns(quick, lambda: held))
+    await asyncio.sleep(0.3)
+    assert await unfinished(quick) == 1
+    held = False
+    async with asyncio.timeout(10):
+        while await unfinished(quick):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def unfinished(services: Services) -> int:
+    async with services.database.connect() as conn:
+        count = await conn.scalar(sa.text("SELECT count(*) FROM conversations WHERE pending"))
+    return int(count or 0)

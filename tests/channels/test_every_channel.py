@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import httpx
@@ -16,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import channels
+from channels import more
 from channels.channel import (
     Ambiguous,
     Channel,
     Inbound,
+    Item,
     NotSent,
     Part,
     RawRequest,
@@ -56,12 +60,15 @@ class Sample:
     make: Callable[[httpx.AsyncClient, str], Channel] | None = None  # with the provider at this address
     address: str = "+15145550123"
     urls: tuple[str, ...] = ("",)
+    asked: Callable[[str, str], RawRequest] | None = None  # a text and the message's id, as the provider posts it
 
     def made(self, client: httpx.AsyncClient, api_url: str) -> Channel:
         assert self.make is not None, "the web chat has no provider"
         return self.make(client, api_url)
 
     def request(self, text: str, *, message: str = "m1") -> RawRequest:
+        if self.asked is not None:
+            return self.asked(text, message)
         if self.channel.name == "web":
             body = json.dumps({"type": "message", "client_id": message, "text": text}).encode()
             return RawRequest("", {"token": "T" * 22 + ".mark"}, body)
@@ -120,7 +127,28 @@ SAMPLES = [
     pytest.param(sample(bot, telegram.answer, "x-telegram-bot-api-secret-token", str(telegram.PERSON)), id="telegram"),
     pytest.param(sample(meta, graph.Graph().answer, "x-hub-signature-256", PERSON), id="whatsapp"),
 ]
+for module in more.MODULES:  # each has its table of cases: docs/develop/new-channel.md
+    cases = importlib.import_module(f"tests.channels.cases_{module.NAME}")
+    of_it = sample(cases.made, cases.answered, cases.PROOF, cases.ADDRESS)
+    SAMPLES.append(pytest.param(replace(of_it, asked=cases.request), id=module.NAME))
 every_channel = pytest.mark.parametrize("sample", SAMPLES)
+
+
+def cases_of_more() -> list[Any]:
+    found = []
+    for module in more.MODULES:
+        table = importlib.import_module(f"tests.channels.cases_{module.NAME}")
+        channel = sample(table.made, table.answered, table.PROOF, table.ADDRESS).channel
+        found += [pytest.param(channel, *row, id=f"{module.NAME}-{name}") for name, row in table.CASES.items()]
+    return found
+
+
+if more.MODULES:
+
+    @pytest.mark.parametrize(("channel", "request_", "wanted"), cases_of_more())
+    def test_a_case_of_a_channels_own_table(channel: Channel, request_: RawRequest, wanted: list[Item]) -> None:
+        assert channel.verify(request_)
+        assert channel.parse(request_) == wanted
 
 
 def with_proof(request: RawRequest, headers: Mapping[str, str]) -> RawRequest:

@@ -99,7 +99,7 @@ def inbound(update: object) -> Inbound:
 
 
 def test_a_text_is_read() -> None:
-    assert inbound(message("ça va?", update=17)) == Inbound("17", ADDRESS, "text", "ça va?")
+    assert inbound(message("ça va?", update=17)) == Inbound("17", ADDRESS, "text", "ça va?", written_at=1_764_000_000)
 
 
 @pytest.mark.parametrize("update", [0, 1, 2**31, 2**52, 2**63 - 1])
@@ -165,9 +165,10 @@ def file(content_type: str, file_id: str = "AgADBA") -> tuple[Media, ...]:
     ],
 )
 def test_every_kind_is_read(fields: dict[str, Any], kind: str, text: str, media: tuple[Media, ...]) -> None:
-    assert inbound(message(None, **fields)) == Inbound("1", ADDRESS, kind, text, media=media)
-    edited = inbound(message(None, name="edited_message", **fields))
-    assert edited == Inbound("1", ADDRESS, "edit", text, media=media)
+    then = 1_764_000_000
+    assert inbound(message(None, **fields)) == Inbound("1", ADDRESS, kind, text, media=media, written_at=then)
+    edited = inbound(message(None, name="edited_message", edit_date=then + 9, **fields))
+    assert edited == Inbound("1", ADDRESS, "edit", text, media=media, written_at=then + 9)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,15 @@ def test_the_webhook_answers_a_pressed_button_with_a_call() -> None:
     ],
 )
 def test_a_person_who_blocks_us_has_opted_out(before: str, after: str, kind: str | None) -> None:
-    assert parsed(member(before, after, update=6)) == (kind and Inbound("6", ADDRESS, kind))
+    assert parsed(member(before, after, update=6)) == (kind and Inbound("6", ADDRESS, kind, written_at=1_764_000_000))
+
+
+@pytest.mark.parametrize("date", [None, "now", True, 1.5, 10**18, 2**70, -1, [], {}])
+def test_a_strange_time_costs_nobody_their_words(date: object) -> None:
+    read = inbound(message("he is coming", date=date))
+    assert read.text == "he is coming"
+    assert read.written_at in (None, 10**18, -1)  # what is no time of day is told from one where it is stored
+    assert inbound(pressed()).written_at is None  # the time there is that of our own message
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,15 @@ def one(given: dict[str, Any], **value: Any) -> Inbound:
 
 
 def test_a_text_is_read() -> None:
-    assert one(message("hello")) == Inbound("wamid.1", f"{NUMBER}:{PERSON}", "text", "hello")
+    assert one(message("hello")) == Inbound(
+        "wamid.1", f"{NUMBER}:{PERSON}", "text", "hello", sender=NUMBER, written_at=1_764_000_000
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("time", [None, "", "now", "1e9", "-1", "9" * 40, True, 1.5, [], {}])
+def test_a_strange_time_costs_nobody_their_words(time: object) -> None:
+    read = one(message("he is coming", timestamp=time))
+    assert (read.text, read.written_at) == ("he is coming", None)
 
 
 def of(kind: str, body: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -85,3 +86,46 @@ def test_the_signal_log_says_which_day_it_was(browser: Browser, gateway: Gateway
     assert page.get_by_role("link", name="Queue").count() == 0
     shoot(page, "signals")
     assert_accessible(page)
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_what_did_not_arrive_is_seen_and_sent_again(
+    browser: Browser, gateway: Gateway, database_url: str, colours: str
+) -> None:
+    added = gateway.command("staff", "add", "vera", "--role", "supervisor", "--display", "Vera", text=PASSWORD)
+    assert added.returncode == 0, added.stderr
+    gateway.sms("my boss keeps my passport and he locked the door", sid="SM1")
+    until(lambda: gateway.phone(), what="the answer")
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        done = "SELECT 1 FROM deliveries WHERE state IN ('delivered', 'read')"
+        until(lambda: conn.execute(done).fetchone(), what="its delivery")
+        conn.execute("UPDATE deliveries SET state = 'unknown', error = 'ReadTimeout'")
+        conn.execute("UPDATE messages SET written_at = created_at - interval '3 hours' WHERE direction = 'in'")
+    page = open_page(browser, color_scheme=colours)
+    log_in(page, gateway, "vera")
+    page.get_by_role("link", name="Not delivered").click()
+    expect(page.get_by_role("button", name="Send again")).to_be_visible()
+    shoot(page, f"undelivered-{colours}")
+    assert_accessible(page)
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    page.set_viewport_size({"width": 320, "height": 700})
+    shoot(page, f"undelivered-narrow-{colours}")
+    assert_accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    box = page.get_by_role("button", name="Send again").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 320
+
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.get_by_role("link", name="English, SMS").click()
+    expect(page.get_by_text("Came late. Written at")).to_be_visible()
+    expect(page.get_by_text("It may have arrived. We do not know.")).to_be_visible()
+    shoot(page, f"conversation-undelivered-{colours}")
+    assert_accessible(page)
+    page.set_viewport_size({"width": 320, "height": 700})
+    shoot(page, f"conversation-undelivered-narrow-{colours}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_role("button", name="Send again").press("Enter")
+    expect(page.get_by_text("It may have arrived. We do not know.")).to_have_count(0)
+    until(lambda: len(gateway.phone()) == 2, what="the second try")

@@ -165,6 +165,7 @@ def test_a_killed_database_comes_back_by_itself(everything: Everything) -> None:
 
 def test_the_terminal_shows_what_an_operator_needs_and_no_warnings_of_old_libraries(everything: Everything) -> None:
     told = (everything.folder / "up.log").read_text()
+    assert f"  phones    {everything.base}/demo\n  chat      {everything.base}/chat\n" in told
     assert "The assistant is loading" in told
     assert "DeprecationWarning" not in told
     (made_up,) = [line for line in told.splitlines() if "ade up" in line]

@@ -207,6 +207,29 @@ def test_a_reload_of_the_page_brings_the_conversation_back_once(browser: Browser
     assert page.get_by_role("log").inner_text().count("my boss keeps my passport") == 1
 
 
+def test_whoever_comes_back_later_is_asked_whether_it_is_safe(browser: Browser, gateway: Gateway) -> None:
+    page = open_page(browser, viewport=PHONE)
+    page.clock.install()
+    page.goto(f"{gateway.base}/chat?lang=en")
+    reminder, field = page.locator("#safe"), page.locator("#text")
+    page.clock.fast_forward("06:00")
+    field.focus()
+    expect(reminder).to_be_hidden()  # nothing is on the page yet that somebody else could read
+    write(page, "my boss keeps my passport")
+    expect(page.get_by_role("log")).to_contain_text("a person from our team")
+    for minutes, asked in (("04:00", ""), ("06:00", "Is it safe to write now?")):
+        field.blur()
+        page.clock.fast_forward(minutes)
+        field.focus()
+        expect(reminder).to_contain_text(asked) if asked else expect(reminder).to_be_hidden()
+    shoot(page, "chat-safe")
+    assert_accessible(page)
+    page.locator("#language").select_option("fr")
+    expect(reminder).not_to_contain_text("safe")
+    write(page, "yes")
+    expect(reminder).to_be_hidden()
+
+
 def test_the_console_is_closed_to_strangers(gateway: Gateway) -> None:
     for path in ("", "/queue", "/signals", "/events", "/conversations/00000000-0000-0000-0000-000000000000"):
         answer = httpx.get(f"{gateway.base}/console{path}", follow_redirects=False)

@@ -32,8 +32,7 @@ def routes() -> list[tuple[str, str]]:
         if name in ("login", "log_in") or "static" in name:
             continue
         path = "/" + route.path
-        for parameter in ("<handoff:uuid>", "<conversation:uuid>", "<message_id:uuid>"):
-            path = path.replace(parameter, str(uuid.uuid4()))
+        path = re.sub("<[a-z_]+:uuid>", str(uuid.uuid4()), path)
         found += [(method, path) for method in sorted(route.methods)]
     return found
 
