@@ -36,7 +36,8 @@ _BINS = 10
 SETS = {
     "t3-": "hints, and loud but harmless",
     "t4-": "eight words or fewer",
-    "t5-": "everyday texting, all harmless",
+    "t5-": "everyday texting that sounds odd, all harmless",
+    "t7-": "what a phone's ordinary messages are, and disclosures among them",
 }
 
 
