@@ -46,10 +46,12 @@ async def witness(app):
         late.append((time.perf_counter() - started - 0.005) * 1000)
 @app.get("/bench")
 async def tell(request):
+    found = list(late)
     gc.collect()
+    await asyncio.sleep(0.05)  # the witness notes that stall: it is this look's own, and forgotten below
     with open("/proc/self/status") as status:
         resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    found, late[:] = list(late), []
+    late.clear()
     return answer({"resident": resident, "late": found})
 app.add_task(witness)
 app.run(host="127.0.0.1", port=settings.port, single_process=True, access_log=False, motd=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from nlu import evaluation, intent_evaluation
 from nlu.evaluation import Judged
 from nlu.examples import DEVELOPMENT, ROMANISED, read_learnt, read_questions, read_risk
-from nlu.risk import PATTERN, STRICT
+from nlu.risk import LENGTHY, PATTERN, STRICT
 from nlu.risk_model import MODEL, load_model
 from nlu.risk_training import MISS_COSTS
 
@@ -29,6 +29,7 @@ def write(judged: Sequence[Judged]) -> None:
         version=model.version,
         strict=", ".join(f"{value:g} for {name}" for name, value in STRICT.items() if value),
         pattern=f"{PATTERN:g}",
+        lengthy=f"{LENGTHY:g}",
         costs=", ".join(f"{cost:g} ({severity})" for severity, cost in MISS_COSTS.items()),
         learnt=len(learnt),
         languages=len(by_learnt),

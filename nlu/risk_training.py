@@ -21,7 +21,7 @@ from nlu.examples import DEVELOPMENT, Example, checksum, read_learnt, read_quest
 from nlu.normalise import normalise
 from nlu.patterns import load as load_patterns
 from nlu.patterns import search
-from nlu.risk import PATTERN
+from nlu.risk import PATTERN, lengthy
 from nlu.risk_labels import LABELS, wanted
 from nlu.risk_model import COLUMNS, MODEL, RiskModel, save_model, spelling_features
 
@@ -101,7 +101,8 @@ def with_choices(model: RiskModel, development: Sequence[Example]) -> RiskModel:
     """Mixture and thresholds, both chosen on these messages.
 
     The mixture makes the heads say log-odds: a logistic regression of three numbers a label. The thresholds are where
-    the messages cost least, with what the patterns add, as in the screen: general ones by MISS_COSTS, indicators by F3.
+    the messages cost least, with what patterns add and length takes, as in the screen: general ones by MISS_COSTS,
+    indicators by F3.
     """
     texts = [e.read_as for e in development]
     vectors = encode(texts)
@@ -114,7 +115,7 @@ def with_choices(model: RiskModel, development: Sequence[Example]) -> RiskModel:
     mixed = replace(model, mixture=mixture.astype(np.float32))
     scores = mixed.scores(texts, vectors)
     patterns = load_patterns()
-    scores[:, 0] += [PATTERN * any(search(patterns, normalise(e.text))) for e in development]
+    scores[:, 0] += [PATTERN * any(search(patterns, normalise(e.text))) - lengthy(e.text) for e in development]
     return replace(mixed, thresholds=choose_thresholds(scores, development))
 
 

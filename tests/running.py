@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import httpx
 from sanic import Sanic
 from twilio.request_validator import RequestValidator
 
+from bot import database
 from bot.settings import ROOT
+from handoff import staff
 from tests.conftest import DATA_KEY, TOKEN
 
 
@@ -117,6 +121,18 @@ class Gateway:
         url = f"{self.base}/2010-04-01/Accounts/AC1/Messages.json"
         answer = httpx.get(url, params={"To": number}, auth=("AC1", TOKEN), timeout=10)
         return [message["body"] for message in reversed(answer.raise_for_status().json()["messages"])]
+
+    def account(self, name: str, role: str, password: str) -> None:
+        """As `staff add` would, without a process of its own and with the tests' quick passwords."""
+
+        async def add() -> None:
+            engine = database.engine_for(self.environment["PASSERELLE_DATABASE_URL"])
+            async with engine.begin() as conn:
+                await staff.add(conn, name=name, display=name.title(), role=role, password=password)
+            await engine.dispose()
+
+        with ThreadPoolExecutor(1) as aside:  # a browser's test has an event loop in its own thread
+            aside.submit(asyncio.run, add()).result()
 
     def command(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -69,8 +69,7 @@ def test_any_click_turns_the_sound_on_and_a_browser_without_it_says_so(browser: 
 
 
 def test_the_signal_log_says_which_day_it_was(browser: Browser, gateway: Gateway) -> None:
-    added = gateway.command("staff", "add", "ana", "--role", "analyst", "--display", "Ana", text=PASSWORD)
-    assert added.returncode == 0, added.stderr
+    gateway.account("ana", "analyst", PASSWORD)
     gateway.sms("my boss keeps my passport and he locked the door", sid="SM1")
     page = open_page(browser)
     page.goto(f"{gateway.base}/console")
@@ -92,8 +91,7 @@ def test_the_signal_log_says_which_day_it_was(browser: Browser, gateway: Gateway
 def test_what_did_not_arrive_is_seen_and_sent_again(
     browser: Browser, gateway: Gateway, database_url: str, colours: str
 ) -> None:
-    added = gateway.command("staff", "add", "vera", "--role", "supervisor", "--display", "Vera", text=PASSWORD)
-    assert added.returncode == 0, added.stderr
+    gateway.account("vera", "supervisor", PASSWORD)
     gateway.sms("my boss keeps my passport and he locked the door", sid="SM1")
     until(lambda: gateway.phone(), what="the answer")
     with psycopg.connect(database_url, autocommit=True) as conn:

@@ -24,8 +24,7 @@ def gateway(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One for all: every page has phones of its own."""
     with fresh_database(postgres) as url:
         made = Gateway(url, tmp_path_factory.mktemp("demo"))
-        added = made.command("staff", "add", "nour", "--role", "advocate", "--display", "Nour", text=PASSWORD)
-        assert added.returncode == 0, added.stderr
+        made.account("nour", "advocate", PASSWORD)
         with running(made):
             yield made
 

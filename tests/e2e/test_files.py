@@ -36,8 +36,7 @@ def gateway(database_url: str, tmp_path: Path) -> Iterator[Gateway]:
         "PASSERELLE_WHATSAPP_APP_SECRET": graph.SECRET,
         "PASSERELLE_WHATSAPP_PHONE_NUMBER_ID": graph.NUMBER,
     }
-    added = made.command("staff", "add", "nour", "--role", "advocate", "--display", "Nour", text=PASSWORD)
-    assert added.returncode == 0, added.stderr
+    made.account("nour", "advocate", PASSWORD)
     with running(made):
         yield made
 

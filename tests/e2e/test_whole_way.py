@@ -38,8 +38,7 @@ def browser() -> Iterator[Browser]:
 def gateway(database_url: str, tmp_path: Path) -> Iterator[Gateway]:
     made = Gateway(database_url, tmp_path)
     for name in ("nour", "sacha"):
-        added = made.command("staff", "add", name, "--role", "advocate", "--display", name.title(), text=PASSWORD)
-        assert added.returncode == 0, added.stderr
+        made.account(name, "advocate", PASSWORD)
     with running(made):
         yield made
 
@@ -245,10 +244,15 @@ def test_the_advocate_sees_that_the_person_left_before_writing_in_vain(browser: 
     person.goto(f"{gateway.base}/chat?lang=en")
     write(person, "my boss keeps my passport")
     footer = person.locator("#state")
-    expect(footer).to_have_text("A person has been called. You can keep writing.")
+    expect(footer).to_have_text(
+        "A person has been called. You can keep writing. People waiting before you: 0. This can change."
+    )
     shoot(person, "chat-called")
     person.locator("#language").select_option("fr")
-    expect(footer).to_have_text("Une personne a été appelée. Vous pouvez continuer à écrire.")
+    expect(footer).to_have_text(
+        "Une personne a été appelée. Vous pouvez continuer à écrire. "
+        "Personnes qui attendent avant vous : 0. Cela peut changer."
+    )
     advocate.get_by_role("button", name="Accept").click()
     expect(footer).to_have_text("Une personne est ici avec vous")
     field = advocate.get_by_role("textbox", name="Message")
