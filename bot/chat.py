@@ -198,7 +198,8 @@ async def _tell_messages(link: Link) -> None:
 async def _something_new(queue: asyncio.Queue[Event], seconds: float) -> Event | None:
     """The newest of what has happened; None when the time is over. One look answers all that waited."""
     try:
-        event = await asyncio.wait_for(queue.get(), seconds)
+        async with asyncio.timeout(seconds):  # wait_for of Python 3.11 forgets a cancel that comes with an event
+            event = await queue.get()
     except TimeoutError:
         return None
     while not queue.empty():

@@ -32,7 +32,7 @@ from translations.render import render
 DEADLINE = 4.0  # seconds for one transaction; the providers wait for ten and more
 PATIENCE = 30.0  # seconds for one transaction of a replay: nobody waits for it
 MOST, MOST_BYTES = 256, 2**20  # webhooks in one transaction, and their bodies together
-PRESSED, RELIEF = 5, 0.2  # so many webhooks at once are much; and seconds until that counts as over
+PRESSED, MOMENT = 25, 0.25  # so many webhooks within so many seconds are much, and stay so as long again
 AGAIN = 1.0  # seconds between two attempts to bring the spool in
 # SQLSTATEs of a server that is away, stopping, full or a read-only copy: no fault of what is stored
 _AWAY = ("08", "53", "57", "58", "25006")
@@ -69,6 +69,7 @@ class Intake:
         self._spool = spool
         self._waiting: list[_Waiting] = []
         self._pressed_until = 0.0
+        self._moment, self._counted = 0.0, 0  # when the present one began, and webhooks in it
         self._woken = asyncio.Event()
         self._spooled = asyncio.Event()  # something is on the spool
         self._spool_lock = asyncio.Lock()  # appending, and finding the spool empty, exclude each other
@@ -104,6 +105,14 @@ class Intake:
 
     # -- the writer
 
+    def _count(self, webhooks: int) -> None:
+        now = time.monotonic()
+        if now - self._moment > MOMENT:
+            self._moment, self._counted = now, 0
+        self._counted += webhooks
+        if self._counted >= PRESSED:
+            self._pressed_until = now + MOMENT
+
     async def write(self) -> None:
         """Stores whatever waits, again and again."""
         while True:
@@ -112,8 +121,7 @@ class Intake:
             batch, self._waiting = self._waiting[:count], self._waiting[count:]
             if not self._waiting:
                 self._woken.clear()
-            if len(batch) >= PRESSED:
-                self._pressed_until = time.monotonic() + RELIEF
+            self._count(len(batch))
             try:
                 await self._keep(batch)
             except Exception as error:  # the writer must live on

@@ -360,7 +360,8 @@ async def _wait(woken: asyncio.Queue[dict[str, Any]], kinds: tuple[str, ...], se
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
-            event = await asyncio.wait_for(woken.get(), left)
+            async with asyncio.timeout(left):  # wait_for of Python 3.11 forgets a cancel that comes with an event
+                event = await woken.get()
         except TimeoutError:
             return
         if event["kind"] in kinds:

@@ -87,7 +87,8 @@ async def events(request: Request) -> HTTPResponse | None:
 async def _next_frame(coming: asyncio.Queue[dict[str, Any]]) -> str:
     """The next event as the browser reads it; a comment when there was none, so that nobody cuts the line."""
     try:
-        return _frame(await asyncio.wait_for(coming.get(), HEARTBEAT))
+        async with asyncio.timeout(HEARTBEAT):
+            return _frame(await coming.get())
     except TimeoutError:
         return ": still here\n\n"
 

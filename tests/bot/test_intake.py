@@ -138,11 +138,11 @@ async def test_copies_in_one_transaction_are_stored_once(services: Services) -> 
 
 
 async def test_much_at_once_is_felt_for_a_moment(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "RELIEF", 0.5)
+    monkeypatch.setattr(intake, "MOMENT", 0.5)
     async with taking(services) as taker:
         await take(taker, services, *texts(intake.PRESSED - 1))
         assert not taker.pressed()
-        await take(taker, services, *texts(intake.PRESSED, first=10))
+        await take(taker, services, *texts(1, first=intake.PRESSED))
         assert taker.pressed()
         await asyncio.sleep(0.6)
         assert not taker.pressed()

@@ -97,6 +97,19 @@ async def test_no_more_are_understood_at_once_than_leave_the_loop_a_core(service
     assert len(slow.threads["screen"]) <= max(1, min(2, cores // 2))
 
 
+@pytest.mark.parametrize("moment", range(5))
+async def test_a_worker_ends_when_it_is_told_to_though_it_rains_events(moment: int) -> None:
+    events: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    waiting = asyncio.create_task(worker._wait(events, ("inbound",), 30.0))
+    await asyncio.sleep(0.01)
+    events.put_nowait({"kind": "inbound"})
+    for _ in range(moment):  # between the event and its being taken
+        await asyncio.sleep(0)
+    told = waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled() is told
+
+
 async def test_a_worker_that_is_held_back_leaves_the_work_to_the_others(services: Services) -> None:
     quick = with_slow(services, Slow(0.0))
     await write_as(quick, "+15145550123")
