@@ -22,8 +22,8 @@ from .conftest import ENVIRONMENT, PYTHON, ROOT, Engine
 pytestmark = pytest.mark.slow
 
 QUESTIONS = [json.loads(line) for line in (ROOT / "nlu/data/held_out/questions.jsonl").read_text().splitlines()]
-# reached: 0.91 with an encoder of the engine's own; 0.874 with the one that it shares with the risk screen, adapted anew
-# with more of the screen's messages. Nothing was tuned on these questions.
+# reached: 0.91 with an encoder of the engine's own; 0.874 with the one that it shares with the risk screen, since that
+# was adapted with more of the screen's messages. Nothing was tuned on these questions.
 FLOOR = 0.87
 FLOOR_OF_A_LANGUAGE = 0.6  # eight questions or so each: a coarse net
 
