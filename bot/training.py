@@ -14,7 +14,8 @@ from bot.settings import ROOT, Settings
 ENGINE_PYTHON = ROOT / ".venv-rasa" / "bin" / "python"
 _INPUTS = (
     "config.yml", "nlu/data/*.yml", "nlu/data/*.csv", "nlu/rasa_components.py",
-    "nlu/encoder.py", "nlu/normalise.py", "stories/*.yml", "bot/domain/*.yml",
+    "nlu/encoder.py", "nlu/normalise.py", "nlu/intent_head.py", "nlu/models/encoder.npz", "stories/*.yml",
+    "bot/domain/*.yml",
 )  # fmt: skip
 NAME = "passerelle"
 

@@ -1,6 +1,5 @@
 """The real engine for tests: trained once for each state of its sources, started on a free port of loopback."""
 
-import hashlib
 import json
 import os
 import signal
@@ -19,20 +18,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from bot import training
 from bot.vault import new_key
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-rasa/bin/python"
-SOURCES = (
-    "config.yml",
-    "bot/domain/*.yml",
-    "nlu/data/*.yml",
-    "nlu/data/places.csv",
-    "stories/*.yml",
-    "nlu/rasa_components.py",
-    "nlu/encoder.py",
-    "nlu/normalise.py",
-)
 TABLE = """
 CREATE TABLE engine_trackers (
     conversation text PRIMARY KEY, sealed bytea NOT NULL, updated_at timestamptz NOT NULL DEFAULT now()
@@ -120,19 +110,10 @@ def model() -> Path:
     """The trained model; training takes about a minute and is repeated only when a source changed."""
     if not PYTHON.exists():
         pytest.skip("the engine's environment is not installed (make setup)")
-    folder = ROOT / "var" / "test-engine" / checksum()
+    folder = ROOT / "var" / "test-engine" / training.checksum()[:16]
     if not (folder / "passerelle.tar.gz").exists():
         train(folder)
     return folder / "passerelle.tar.gz"
-
-
-def checksum() -> str:
-    """Changes with every byte of what the model is trained from."""
-    sources = sorted(path for pattern in SOURCES for path in ROOT.glob(pattern))
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def train(folder: Path) -> None:
