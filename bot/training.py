@@ -57,7 +57,7 @@ async def train_engine(settings: Settings) -> bool:
     settings.models.mkdir(parents=True, exist_ok=True)
     wanted = checksum()
     command = [
-        str(ENGINE_PYTHON), "-m", "rasa", "train", "--config", "config.yml", "--domain", "bot/domain",
+        str(ENGINE_PYTHON), "-m", "rasa", "train", "--force", "--config", "config.yml", "--domain", "bot/domain",
         "--data", "nlu/data", "stories", "--out", str(settings.models), "--fixed-model-name", NAME,
     ]  # fmt: skip
     environment = {

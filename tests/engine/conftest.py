@@ -121,7 +121,7 @@ def train(folder: Path) -> None:
     inputs = ["--config", "config.yml", "--domain", "bot/domain", "--data", "nlu/data", "stories"]
     outputs = ["--out", str(folder), "--fixed-model-name", "passerelle"]
     done = subprocess.run(
-        [PYTHON, "-m", "rasa", "train", *inputs, *outputs],
+        [PYTHON, "-m", "rasa", "train", "--force", *inputs, *outputs],
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
         capture_output=True,
